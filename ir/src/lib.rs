@@ -1,1 +1,3 @@
-//! ir
+//! The two languages between Quarrel's layers: the graph IR and the plan.
+pub mod format;
+pub mod weight;
