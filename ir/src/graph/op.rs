@@ -1,0 +1,249 @@
+//! The closed set of graph operations and what each means.
+//!
+//! `N` is the step's token axis, `R` the axis of wanted rows. All arithmetic is F32. `x[n, …]` is
+//! row `n` of a value; a value without a row axis is the same for all rows.
+
+use super::types::{StateId, WeightId};
+use serde::{Deserialize, Serialize};
+
+/// An operation. Operands are listed in order in each variant's text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// One of the step's inputs. No operands.
+    Input(Input),
+    /// A weight tensor, read as F32 values whatever its storage format. No operands.
+    Weight(WeightId),
+    /// A constant of rank 0. No operands.
+    Scalar(f32),
+    /// The state as it is at the start of the step. No operands. Used exactly once.
+    State(StateId),
+    /// `(table[v, d], ids: u32[N]) → f32[N, d]`: row `ids[n]` of the table.
+    Embed,
+    /// `(x[N, …], rows: u32[R]) → [R, …]`: row `rows[r]` of x.
+    GatherRows,
+    /// `(x[A, k], w[m, k]) → f32[A, m]`: `y[n, i] = Σ_j x[n, j] · w[i, j]`.
+    Linear,
+    /// `(x) → same type`: the function of each element.
+    Unary(UnaryOp),
+    /// `(a, b)`: the function of each pair of elements. The operands have the same type, or one is
+    /// a scalar, or one has no row axis and its extents are the last extents of the other, along
+    /// whose remaining axes it repeats.
+    Binary(BinaryOp),
+    /// `(x[…, d]) → same type`: x scaled along its last axis, see [`Normalize`].
+    Normalize(Normalize),
+    /// `(x[N, h, d], position: u32[N][, factors[dims / 2]]) → same type`: see [`Rope`].
+    Rope(Rope),
+    /// `(x) → the same elements in the same order`, with these static extents.
+    Reshape(Vec<u64>),
+    /// `(x[…, d]) → […, len]`: elements `start..start + len` of the last axis.
+    Slice {
+        /// First element taken.
+        start: u64,
+        /// Elements taken.
+        len: u64,
+    },
+    /// `(state, x[N, …], slot: u32[N], position: u32[N]) → state`: for each n, row `position[n]` of
+    /// slot `slot[n]` becomes `x[n]`, rounded to the state's format. The rows of `x` have the
+    /// state's row extents.
+    Append,
+    /// `(q[N, h, d], keys: state, values: state, slot, position) → f32[N, h, d_v]`: see
+    /// [`Attention`]. Reads states without changing them, after the appends that yield them.
+    Attention(Attention),
+}
+
+/// The inputs of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Input {
+    /// `u32[N]`: token ids.
+    Tokens,
+    /// `u32[N]`: each token's position in its sequence, from 0.
+    Position,
+    /// `u32[N]`: each token's sequence slot.
+    Slot,
+    /// `u32[R]`: the rows of `N` whose logits are wanted.
+    OutRows,
+}
+
+/// Functions of one element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum UnaryOp {
+    /// `-x`
+    Neg,
+    /// `exp(x)`
+    Exp,
+    /// `tanh(x)`
+    Tanh,
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
+    /// `x · sigmoid(x)`
+    Silu,
+    /// Gaussian error linear unit, tanh form:
+    /// `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))` (Hendrycks & Gimpel 2016).
+    Gelu,
+    /// Gaussian error linear unit, exact: `0.5 x (1 + erf(x / √2))`. Implementations may use an
+    /// approximation of erf with an absolute error under 2e-7.
+    GeluErf,
+    /// `max(x, 0)`
+    Relu,
+    /// `√x`
+    Sqrt,
+}
+
+/// Functions of two elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BinaryOp {
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `a · b`
+    Mul,
+    /// `a / b`
+    Div,
+    /// The larger.
+    Max,
+    /// The smaller.
+    Min,
+}
+
+/// Normalisation over the last axis.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Normalize {
+    /// Which statistics are removed.
+    pub kind: NormKind,
+    /// Added to the mean square or variance before the square root.
+    pub eps: f32,
+}
+
+/// What a normalisation divides by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum NormKind {
+    /// `x / √(mean(x²) + eps)` (Zhang & Sennrich 2019).
+    Rms,
+    /// `(x - mean(x)) / √(mean((x - mean(x))²) + eps)` (Ba et al. 2016).
+    Layer,
+}
+
+/// Rotary position embedding (Su et al. 2021) of the first `dims` elements of each head.
+///
+/// Pair `i` of `dims / 2` turns by `θ = scale · position · base^(-2 i / dims) / factors[i]`
+/// (factors 1 where absent): `(a, b) → (a cos θ − b sin θ, a sin θ + b cos θ) · magnitude`. The
+/// rest of the head is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rope {
+    /// The base of the frequencies.
+    pub base: f32,
+    /// Multiplies the position (1 / linear scaling factor).
+    pub scale: f32,
+    /// Multiplies the turned elements (YaRN's magnitude), 1 otherwise.
+    pub magnitude: f32,
+    /// Elements of a head that turn; even, at most the head size.
+    pub dims: u32,
+    /// Which elements make a pair.
+    pub style: RopeStyle,
+}
+
+/// Which two elements of a head make pair `i`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RopeStyle {
+    /// `(2 i, 2 i + 1)`
+    Interleaved,
+    /// `(i, i + dims / 2)`
+    Half,
+}
+
+/// Scaled dot-product attention over cached keys and values (Vaswani et al. 2017), with grouped
+/// heads (Ainslie et al. 2023).
+///
+/// Row n with slot s and position p attends to the cached rows `first..=p` of slot s, where `first`
+/// is 0 or, with a window W, `max(0, p - W + 1)`. Query head j reads key and value head
+/// `j / (h / h_kv)`. Weights are the softmax over those rows of
+/// `cap(scale · q·k)`, `cap(z) = softcap · tanh(z / softcap)` where a soft-cap is given.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attention {
+    /// Multiplies each score.
+    pub scale: f32,
+    /// Rows attended to, this one included; `None` for all.
+    pub window: Option<u32>,
+    /// Limit of the scores' size.
+    pub softcap: Option<f32>,
+}
+
+impl Op {
+    /// The operation's name in the IR text and in messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Op::Input(_) => "input",
+            Op::Weight(_) => "weight",
+            Op::Scalar(_) => "scalar",
+            Op::State(_) => "state",
+            Op::Embed => "embed",
+            Op::GatherRows => "gather_rows",
+            Op::Linear => "linear",
+            Op::Unary(op) => op.name(),
+            Op::Binary(op) => op.name(),
+            Op::Normalize(n) => match n.kind {
+                NormKind::Rms => "rms_normalize",
+                NormKind::Layer => "layer_normalize",
+            },
+            Op::Rope(_) => "rope",
+            Op::Reshape(_) => "reshape",
+            Op::Slice { .. } => "slice",
+            Op::Append => "append",
+            Op::Attention(_) => "attention",
+        }
+    }
+
+    /// Whether the op only names something that exists before the step computes anything.
+    pub const fn is_leaf(&self) -> bool {
+        matches!(self, Op::Input(_) | Op::Weight(_) | Op::Scalar(_) | Op::State(_))
+    }
+}
+
+impl UnaryOp {
+    /// Every unary function.
+    pub const ALL: [UnaryOp; 9] = [
+        UnaryOp::Neg,
+        UnaryOp::Exp,
+        UnaryOp::Tanh,
+        UnaryOp::Sigmoid,
+        UnaryOp::Silu,
+        UnaryOp::Gelu,
+        UnaryOp::GeluErf,
+        UnaryOp::Relu,
+        UnaryOp::Sqrt,
+    ];
+
+    /// The function's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            UnaryOp::Neg => "neg",
+            UnaryOp::Exp => "exp",
+            UnaryOp::Tanh => "tanh",
+            UnaryOp::Sigmoid => "sigmoid",
+            UnaryOp::Silu => "silu",
+            UnaryOp::Gelu => "gelu",
+            UnaryOp::GeluErf => "gelu_erf",
+            UnaryOp::Relu => "relu",
+            UnaryOp::Sqrt => "sqrt",
+        }
+    }
+}
+
+impl BinaryOp {
+    /// Every binary function.
+    pub const ALL: [BinaryOp; 6] =
+        [BinaryOp::Add, BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Div, BinaryOp::Max, BinaryOp::Min];
+
+    /// The function's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            BinaryOp::Add => "add",
+            BinaryOp::Sub => "sub",
+            BinaryOp::Mul => "mul",
+            BinaryOp::Div => "div",
+            BinaryOp::Max => "max",
+            BinaryOp::Min => "min",
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The types of graph values: run-time row axes, static extents, element types and states.
+
+use serde::{Deserialize, Serialize};
+
+/// A dimension known only when a step runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RunDim {
+    /// `N`: tokens in this step, over all sequences.
+    Tokens,
+    /// `R`: rows whose logits are wanted.
+    OutRows,
+    /// `S`: slots, one a sequence.
+    Slots,
+}
+
+impl RunDim {
+    /// The letter that the IR text uses.
+    pub const fn letter(self) -> &'static str {
+        match self {
+            RunDim::Tokens => "N",
+            RunDim::OutRows => "R",
+            RunDim::Slots => "S",
+        }
+    }
+}
+
+/// Element type of a value inside the graph. Storage types of weights and states are their own
+/// affair; arithmetic is F32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum DType {
+    /// 32-bit float.
+    F32,
+    /// 32-bit unsigned integer: token ids, positions, slots, row numbers.
+    U32,
+}
+
+/// A dense tensor: an optional run-time row axis, then static extents, outermost first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TensorType {
+    /// Element type.
+    pub dtype: DType,
+    /// The leading run-time axis; `None` for constants (weights, scalars).
+    pub rows: Option<RunDim>,
+    /// Static extents after the row axis. Empty with `rows: None` is a scalar.
+    pub dims: Vec<u64>,
+}
+
+impl TensorType {
+    /// An F32 tensor with this row axis and these extents.
+    pub fn f32(rows: Option<RunDim>, dims: impl Into<Vec<u64>>) -> TensorType {
+        TensorType { dtype: DType::F32, rows, dims: dims.into() }
+    }
+
+    /// A U32 vector along `rows`.
+    pub fn ids(rows: RunDim) -> TensorType {
+        TensorType { dtype: DType::U32, rows: Some(rows), dims: vec![] }
+    }
+
+    /// Elements in one row: the product of the static extents.
+    pub fn width(&self) -> u64 {
+        self.dims.iter().product()
+    }
+
+    /// The innermost extent, 1 for a scalar.
+    pub fn last(&self) -> u64 {
+        self.dims.last().copied().unwrap_or(1)
+    }
+}
+
+impl std::fmt::Display for TensorType {
+    /// `f32[N, 9, 64]`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.dtype {
+            DType::F32 => "f32[",
+            DType::U32 => "u32[",
+        })?;
+        let rows = self.rows.map(|dim| dim.letter().to_string());
+        let axes: Vec<String> =
+            rows.into_iter().chain(self.dims.iter().map(u64::to_string)).collect();
+        write!(f, "{}]", axes.join(", "))
+    }
+}
+
+/// How a state's rows are stored; part of the meaning of writing them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StateFormat {
+    /// Kept exactly.
+    F32,
+    /// Rounded to nearest even 16-bit float on write.
+    F16,
+}
+
+impl StateFormat {
+    /// Bytes of one element.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            StateFormat::F32 => 4,
+            StateFormat::F16 => 2,
+        }
+    }
+}
+
+/// Which rows a state keeps for each slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Addressing {
+    /// One row for each position up to the context length: row `position` of the slot.
+    Append,
+}
+
+/// A state that lives across steps, one copy for each slot. It starts as zeros.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StateDecl {
+    /// Unique name, such as `k.3`.
+    pub name: String,
+    /// Storage of its elements.
+    pub format: StateFormat,
+    /// Extents of one row, such as `[kv heads, head size]`.
+    pub row: Vec<u64>,
+    /// Which rows it keeps.
+    pub addressing: Addressing,
+}
+
+impl StateDecl {
+    /// Elements of one row.
+    pub fn width(&self) -> u64 {
+        self.row.iter().product()
+    }
+}
+
+/// What a node yields.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Type {
+    /// A dense tensor.
+    Tensor(TensorType),
+    /// A version of the state with this index in [`crate::graph::Graph::states`].
+    State(StateId),
+}
+
+/// Index of a state declaration in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StateId(pub u32);
+
+/// Index of a weight declaration in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WeightId(pub u32);
+
+/// A node of a graph, and so the value that it yields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ValueId(pub u32);
