@@ -66,7 +66,9 @@ impl Format {
     /// size overflows.
     pub fn row_bytes(self, k: u64) -> Option<u64> {
         let block = self.block_len() as u64;
-        (k % block == 0).then(|| (k / block).checked_mul(self.block_bytes() as u64)).flatten()
+        k.is_multiple_of(block)
+            .then(|| (k / block).checked_mul(self.block_bytes() as u64))
+            .flatten()
     }
 
     /// The format's name as llama.cpp spells it.

@@ -204,7 +204,7 @@ impl Check<'_> {
         }
         self.ids(1, RunDim::Tokens)?;
         let dims = u64::from(rope.dims);
-        if dims == 0 || dims % 2 != 0 || dims > x.dims[1] {
+        if dims == 0 || !dims.is_multiple_of(2) || dims > x.dims[1] {
             return Err(self.mismatch(format!(
                 "dims must be even and at most the head size {}, but it is {dims}",
                 x.dims[1]
@@ -266,7 +266,7 @@ impl Check<'_> {
                 "queries {q}, keys {keys:?} and values {values:?} should each be [heads, size]"
             )));
         };
-        if size != key_size || kv != v_heads || *kv == 0 || heads % kv != 0 {
+        if size != key_size || kv != v_heads || *kv == 0 || !heads.is_multiple_of(*kv) {
             return Err(self.mismatch(format!(
                 "queries {q} do not go with keys {keys:?} and values {values:?}: sizes must match \
                  and the query heads be a multiple of the key heads"

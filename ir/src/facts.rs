@@ -1,0 +1,59 @@
+//! What a plan needs to know of a device: limits, features and measured speed, as plain data, so
+//! that a plan can be compiled for a device that is not present.
+
+use serde::{Deserialize, Serialize};
+
+/// Facts of one adapter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceFacts {
+    /// The adapter's name, such as `NVIDIA H100 80GB HBM3`.
+    pub name: String,
+    /// The graphics interface behind wgpu: `vulkan`, `metal`, …
+    pub backend: String,
+    /// The driver and its version, where known.
+    pub driver: String,
+    /// What kind of processor it is.
+    pub kind: DeviceKind,
+    /// Lanes of a subgroup as a kernel on this device counted them.
+    pub subgroup_size: u32,
+    /// Bytes of workgroup memory a kernel may declare.
+    pub max_workgroup_bytes: u32,
+    /// Invocations of a workgroup.
+    pub max_workgroup_threads: u32,
+    /// Workgroups along one axis of a dispatch.
+    pub max_grid: u32,
+    /// Storage buffers that one kernel may bind.
+    pub max_storage_buffers: u32,
+    /// Bytes of one storage binding.
+    pub max_binding_bytes: u64,
+    /// Bytes of one buffer.
+    pub max_buffer_bytes: u64,
+    /// Alignment of binding offsets in bytes.
+    pub binding_alignment: u32,
+    /// Whether kernels may use 16-bit floats (`enable f16`).
+    pub shader_f16: bool,
+    /// Shapes of cooperative matrix products, as `(m, n, k)` with F16 operands and F32 sums.
+    pub matrix_shapes: Vec<(u32, u32, u32)>,
+    /// Whether timestamps can be written between the dispatches of one pass.
+    pub timestamps_inside_passes: bool,
+    /// Measured bytes per second of a large copy, read plus written; `None` if never measured.
+    pub copy_bytes_per_s: Option<f64>,
+    /// Measured microseconds between dependent dispatches that do almost nothing.
+    pub dispatch_us: Option<f64>,
+}
+
+/// Kinds of processor that run kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// A GPU with memory of its own.
+    Discrete,
+    /// A GPU that shares the processor's memory.
+    Integrated,
+    /// A GPU seen through a virtual machine.
+    Virtual,
+    /// A processor that runs kernels in software.
+    Cpu,
+    /// Not said.
+    Other,
+}

@@ -1,0 +1,425 @@
+//! The plan: everything that a runtime needs to turn tokens into tokens, as plain data.
+//!
+//! A plan is compiled for one model's tensor table, one device and one set of options. It holds the
+//! buffers, the kernels as WGSL text, several programs over the same weights and states, and the
+//! program that loads the weights. It never names a model's architecture in a rule: a runtime
+//! executes it without knowing what it computes.
+//!
+//! Invariants, checked by [`Plan::verify`]: every index is in range; every binding lies within its
+//! buffer, is aligned and within the device's limits; no dispatch binds a buffer both read-only and
+//! writable; grids stay within the device's limit.
+
+mod verify;
+
+pub use verify::PlanError;
+
+use crate::facts::DeviceFacts;
+use crate::format::Format;
+use crate::graph::{RunDim, StateFormat};
+use serde::{Deserialize, Serialize};
+
+/// Version of the plan's data format; a runtime refuses any other.
+pub const PLAN_VERSION: u32 = 1;
+
+/// A compiled plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`PLAN_VERSION`] when it was written.
+    pub version: u32,
+    /// Hash of architecture, tensor table, device facts and options, in hexadecimal.
+    pub identity: String,
+    /// What it runs.
+    pub model: ModelFacts,
+    /// How it was compiled.
+    pub options: PlanOptions,
+    /// The device it was compiled for.
+    pub device: DeviceFacts,
+    /// All device memory.
+    pub buffers: Vec<Buffer>,
+    /// Where the step's inputs and results are.
+    pub io: Io,
+    /// Compute kernels.
+    pub kernels: Vec<Kernel>,
+    /// Sequences of dispatches.
+    pub programs: Vec<Program>,
+    /// How weights get into their buffers.
+    pub load: Vec<LoadTensor>,
+    /// What the compiler decided, taken and declined.
+    pub decisions: Vec<Decision>,
+}
+
+/// What a runtime and its user need to know of the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// The architecture's name.
+    pub architecture: String,
+    /// Number of token ids.
+    pub vocabulary: u32,
+    /// Repetitions of the layer block.
+    pub layers: u32,
+}
+
+/// Options that shape a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanOptions {
+    /// Positions that each slot's states hold.
+    pub context: u32,
+    /// Most tokens of one prompt step.
+    pub chunk: u32,
+    /// Sequences decoded together.
+    pub slots: u32,
+    /// Most rows whose logits one prompt step yields.
+    pub out_rows: u32,
+    /// Whether ops may share kernels.
+    pub fuse: bool,
+    /// Format that matrices are expanded to at load; `None` keeps the file's.
+    pub weights: Option<Format>,
+    /// Overrides the storage format of states.
+    pub state: Option<StateFormat>,
+}
+
+impl Default for PlanOptions {
+    fn default() -> PlanOptions {
+        PlanOptions {
+            context: 4096,
+            chunk: 512,
+            slots: 1,
+            out_rows: 1,
+            fuse: true,
+            weights: None,
+            state: None,
+        }
+    }
+}
+
+/// Index of a buffer in [`Plan::buffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BufferId(pub u32);
+
+/// Index of a kernel in [`Plan::kernels`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KernelId(pub u32);
+
+/// A device buffer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// A name for people.
+    pub name: String,
+    /// Size in bytes, a multiple of 16.
+    pub bytes: u64,
+    /// What it holds.
+    pub role: BufferRole,
+    /// Values that share it one after another, with the dispatches (of the program named first)
+    /// between which each lives; empty but for activations.
+    pub tenants: Vec<Tenant>,
+}
+
+/// A value that lives in an activation buffer for part of a program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// The program.
+    pub program: String,
+    /// The value, such as `%17 q`.
+    pub value: String,
+    /// Index of the dispatch that writes it.
+    pub first: u32,
+    /// Index of the last dispatch that reads it.
+    pub last: u32,
+    /// Bytes it needs.
+    pub bytes: u64,
+}
+
+/// What a buffer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BufferRole {
+    /// Packed weights, written once at load.
+    Weights,
+    /// A state, zero at the start of a sequence. Rows of slot 0 come first.
+    State,
+    /// Intermediate values of a step.
+    Activation,
+    /// Inputs and results of a step: see [`Io`].
+    Io,
+}
+
+/// The buffers through which the host talks to the programs. All are arrays of u32 but `logits`.
+///
+/// The sampling programs write `tokens`, `positions`, `slots`, `out_rows` and `step` so that the
+/// decode program can run next without the host; they read and write `sampler`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Io {
+    /// `u32[chunk]`: token ids of the step.
+    pub tokens: BufferId,
+    /// `u32[chunk]`: their positions.
+    pub positions: BufferId,
+    /// `u32[chunk]`: their slots.
+    pub slots: BufferId,
+    /// `u32[max(out_rows, slots)]`: rows whose logits are wanted.
+    pub out_rows: BufferId,
+    /// `u32[4]`: N, R, 0, 0.
+    pub step: BufferId,
+    /// `f32[max(out_rows, slots), vocabulary]`.
+    pub logits: BufferId,
+    /// `u32[slots]`: 1 while the slot's sequence goes on. A slot at 0 has its states left alone.
+    pub live: BufferId,
+    /// [`crate::sampling::SLOT_WORDS`] words a slot: sampling parameters and history.
+    pub sampler: BufferId,
+    /// `u32[slots, 4]`: token, [`crate::sampling::Status`], the slot's tokens so far, 0.
+    pub sampled: BufferId,
+    /// `u32[1 + n]`: the number of stop tokens and their ids; room for
+    /// [`crate::sampling::MAX_STOP_TOKENS`].
+    pub stop: BufferId,
+}
+
+/// A compute kernel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// Unique name, such as `product_3`.
+    pub name: String,
+    /// The family it was made from.
+    pub family: String,
+    /// Which variant of the family, with its parameters.
+    pub variant: String,
+    /// WGSL text with one entry point, `main`.
+    pub wgsl: String,
+    /// Its bindings in group 0, by index.
+    pub bindings: Vec<KernelBinding>,
+    /// Threads of a workgroup.
+    pub workgroup: u32,
+    /// Workgroup memory in bytes.
+    pub workgroup_bytes: u32,
+}
+
+/// A binding that a kernel declares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelBinding {
+    /// Its name in the WGSL text.
+    pub name: String,
+    /// Whether the kernel writes through it.
+    pub access: Access,
+}
+
+/// How a kernel uses a storage binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// `var<storage, read>`
+    Read,
+    /// `var<storage, read_write>`
+    Write,
+}
+
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// One token for every slot: N = R = S = the plan's slots.
+    Decode,
+    /// Up to `chunk` tokens at consecutive positions of one slot, up to `out_rows` rows of logits.
+    Prefill,
+    /// Logits to the next tokens by largest logit; writes the next step's inputs.
+    Greedy,
+    /// Logits to the next tokens by the slots' sampling parameters; writes the next step's inputs.
+    Sample,
+}
+
+/// Dispatches that run one after another in one pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// Unique name.
+    pub name: String,
+    /// What it is for.
+    pub phase: Phase,
+    /// The dispatches, in order.
+    pub dispatches: Vec<Dispatch>,
+}
+
+/// One launch of a kernel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// Which kernel.
+    pub kernel: KernelId,
+    /// What each of the kernel's bindings is, in order.
+    pub bindings: Vec<BufferRange>,
+    /// Workgroups along x, y and z.
+    pub grid: [Extent; 3],
+    /// The layer it works for; `None` outside layers.
+    pub layer: Option<u32>,
+    /// The graph ops it computes.
+    pub ops: Vec<FusedOp>,
+    /// Why these ops are together, in a sentence or two.
+    pub reason: String,
+    /// What it moves and computes.
+    pub cost: Cost,
+}
+
+/// A graph op that a dispatch computes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FusedOp {
+    /// The value's number in the graph.
+    pub value: u32,
+    /// The op's name.
+    pub op: String,
+    /// The author's name for the value, where there is one.
+    pub name: Option<String>,
+    /// Its place in the kernel.
+    pub place: Place,
+}
+
+/// Where in a kernel an op is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// While operands are loaded.
+    Prologue,
+    /// The op the kernel is built around.
+    Anchor,
+    /// Before results are stored.
+    Epilogue,
+}
+
+/// Bytes and arithmetic of a dispatch: `fixed + per_token · N + per_context · Σ context`, where the
+/// last sum runs over the tokens' context lengths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Bytes of weights, read once a dispatch.
+    pub weight_bytes: u64,
+    /// Bytes of activations and state, for each token.
+    pub token_bytes: u64,
+    /// Bytes of state, for each token and each position of its context.
+    pub context_bytes: u64,
+    /// Floating-point operations for each token.
+    pub token_flops: u64,
+    /// Floating-point operations for each token and each position of its context.
+    pub context_flops: u64,
+}
+
+impl Cost {
+    /// Bytes moved for `tokens` tokens with `context` positions each.
+    pub fn bytes(&self, tokens: u64, context: u64) -> u64 {
+        self.weight_bytes + tokens * (self.token_bytes + context * self.context_bytes)
+    }
+
+    /// Floating-point operations for `tokens` tokens with `context` positions each.
+    pub fn flops(&self, tokens: u64, context: u64) -> u64 {
+        tokens * (self.token_flops + context * self.context_flops)
+    }
+}
+
+/// Part of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BufferRange {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// First byte, aligned to the device's binding alignment.
+    pub offset: u64,
+    /// Bytes, a multiple of 4.
+    pub bytes: u64,
+}
+
+/// A grid extent over the run-time dims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Extent {
+    /// Always this many.
+    Const(u32),
+    /// `⌈dim / tile⌉ · times`
+    Tiles {
+        /// The run-time dim.
+        dim: RunDim,
+        /// How much of it one workgroup covers.
+        tile: u32,
+        /// How many workgroups each tile has.
+        times: u32,
+    },
+}
+
+/// Values of the run-time dims in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StepDims {
+    /// N
+    pub tokens: u32,
+    /// R
+    pub out_rows: u32,
+    /// S
+    pub slots: u32,
+}
+
+impl Extent {
+    /// The number of workgroups; a dispatch with a zero extent is skipped.
+    pub fn at(self, dims: StepDims) -> u32 {
+        match self {
+            Extent::Const(n) => n,
+            Extent::Tiles { dim, tile, times } => {
+                let size = match dim {
+                    RunDim::Tokens => dims.tokens,
+                    RunDim::OutRows => dims.out_rows,
+                    RunDim::Slots => dims.slots,
+                };
+                size.div_ceil(tile) * times
+            }
+        }
+    }
+}
+
+/// One packed matrix or vector of the load program: the named tensors' rows one after another, each
+/// expanded to `format` where its own differs, split into planes as [`crate::packing`] says.
+///
+/// Only F32, F16 and BF16 can be expanded to; a vector of any shape is one row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadTensor {
+    /// The tensors whose rows are joined.
+    pub sources: Vec<String>,
+    /// Rows altogether.
+    pub rows: u64,
+    /// Elements of a row.
+    pub columns: u64,
+    /// Format on the device.
+    pub format: Format,
+    /// Where each plane goes.
+    pub planes: Vec<BufferRange>,
+}
+
+/// Something the compiler decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The values it is about, such as `%17 q`.
+    pub at: String,
+    /// The layer; decisions that repeat in every layer are recorded for the first.
+    pub layer: Option<u32>,
+    /// Which rule decided, such as `fuse-epilogue`.
+    pub rule: String,
+    /// Whether it was done.
+    pub taken: bool,
+    /// Why.
+    pub reason: String,
+}
+
+impl Plan {
+    /// The buffer with this id.
+    ///
+    /// # Panics
+    /// If the id is of another plan; [`Plan::verify`] has checked those inside a plan.
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// The kernel with this id.
+    ///
+    /// # Panics
+    /// If the id is of another plan.
+    pub fn kernel(&self, id: KernelId) -> &Kernel {
+        &self.kernels[id.0 as usize]
+    }
+
+    /// The program for `phase`.
+    pub fn program(&self, phase: Phase) -> Option<&Program> {
+        self.programs.iter().find(|program| program.phase == phase)
+    }
+
+    /// Bytes of all buffers with this role.
+    pub fn bytes_of(&self, role: BufferRole) -> u64 {
+        self.buffers.iter().filter(|b| b.role == role).map(|b| b.bytes).sum()
+    }
+}
