@@ -1,0 +1,92 @@
+//! States: rows of each slot that live across steps, rounded to their format as they are written.
+
+use crate::ReferenceError;
+use half::f16;
+use quarrel_ir::graph::{Addressing, StateDecl, StateFormat};
+
+/// The row of a state that holds `position` of `slot`, where each slot has `context` rows.
+///
+/// The only place where a slot and a position become a row.
+pub fn cache_row(context: usize, slot: u32, position: u32) -> usize {
+    slot as usize * context + position as usize
+}
+
+/// `x` as it reads back after it was written to a state of this format.
+pub fn round(format: StateFormat, x: f32) -> f32 {
+    match format {
+        StateFormat::F32 => x,
+        StateFormat::F16 => f16::from_f32(x).to_f32(),
+    }
+}
+
+/// All rows of one state, `[slots · context, width]`, as the values that reading them yields.
+#[derive(Clone, Debug)]
+pub struct StateRows {
+    format: StateFormat,
+    width: usize,
+    context: usize,
+    rows: Vec<f32>,
+}
+
+impl StateRows {
+    /// A state of zeros.
+    ///
+    /// # Errors
+    /// [`ReferenceError::Extents`] where a row has no elements, [`ReferenceError::StateTooLarge`]
+    /// where the size overflows.
+    pub fn new(
+        decl: &StateDecl,
+        slots: usize,
+        context: usize,
+    ) -> Result<StateRows, ReferenceError> {
+        match decl.addressing {
+            Addressing::Append => {}
+        }
+        let width =
+            crate::interpreter::elements(&decl.row).ok_or_else(|| ReferenceError::Extents {
+                what: format!("the state {:?}", decl.name),
+                dims: decl.row.clone(),
+            })?;
+        let total = slots.checked_mul(context).and_then(|rows| rows.checked_mul(width));
+        let total = total.filter(|&total| total <= isize::MAX as usize / size_of::<f32>());
+        let total = total.ok_or_else(|| ReferenceError::StateTooLarge {
+            name: decl.name.clone(),
+            slots,
+            context,
+        })?;
+        Ok(StateRows { format: decl.format, width, context, rows: vec![0.0; total] })
+    }
+
+    /// All rows, `[slots · context, width]`.
+    pub fn rows(&self) -> &[f32] {
+        &self.rows
+    }
+
+    /// Rows of each slot.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Writes row `n` of `x[N, width]` to position `position[n]` of slot `slot[n]`, rounded.
+    ///
+    /// # Panics
+    /// If a slot or position is beyond the state, or the lengths differ.
+    pub fn append(&mut self, x: &[f32], slot: &[u32], position: &[u32]) {
+        assert_eq!(x.len(), slot.len() * self.width, "append: one row for each token");
+        assert_eq!(slot.len(), position.len(), "append: one position for each token");
+        let places = slot.iter().zip(position);
+        for (new, (&slot, &position)) in x.chunks_exact(self.width).zip(places) {
+            assert!((position as usize) < self.context, "append: position beyond the context");
+            let start = cache_row(self.context, slot, position) * self.width;
+            for (old, &new) in self.rows[start..start + self.width].iter_mut().zip(new) {
+                *old = round(self.format, new);
+            }
+        }
+    }
+
+    /// Makes the rows of a slot zeros again. The slot must exist.
+    pub(crate) fn reset(&mut self, slot: usize) {
+        let slot_len = self.context * self.width;
+        self.rows[slot * slot_len..(slot + 1) * slot_len].fill(0.0);
+    }
+}
