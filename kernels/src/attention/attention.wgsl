@@ -1,0 +1,100 @@
+// Attention over cached keys and values, with the softmax taken along the way (Milakov &
+// Gimelshein 2018; Dao et al. 2022).
+//
+// A workgroup computes QUERIES = TOKENS tokens x HEADS query heads that share one key and value
+// head. Positions come in tiles of THREADS: first each thread scores one position, then each
+// subgroup takes the softmax of some queries, then threads split over eight-element chunks of the
+// values and over positions. Right for every subgroup size.
+{{bindings}}
+const QUERIES = {{queries}}u;
+const TOKENS = {{tokens}}u;
+const HEADS = {{heads}}u;
+const ALL_HEADS = {{all_heads}}u;
+const SHARE = {{share}}u;
+const KV_HEADS = {{kv_heads}}u;
+const KEY4 = {{key4}}u;
+const VALUE4 = {{value4}}u;
+const THREADS = {{threads}}u;
+const PARTS = {{parts}}u;
+const CONTEXT = {{context}}u;
+const LOWEST = -1e30f;
+
+var<workgroup> queries: array<vec4<f32>, {{query_vectors}}>;
+var<workgroup> weights: array<f32, {{weight_count}}>;
+var<workgroup> maxima: array<f32, QUERIES>;
+var<workgroup> totals: array<f32, QUERIES>;
+var<workgroup> factors: array<f32, QUERIES>;
+var<workgroup> parts: array<vec4<f32>, {{part_vectors}}>;
+
+struct Eight { low: vec4<f32>, high: vec4<f32> }
+{{loads}}
+// The row of `position` in the states of `slot`.
+fn cache_row(slot: u32, position: u32) -> u32 { return slot * CONTEXT + position; }
+
+@compute @workgroup_size({{threads}})
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) tid: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
+) {
+    let count = {{count}};
+    let head = group.x * HEADS;
+    let kv = head / SHARE;
+    let first = group.y * TOKENS;
+    let end = min(first + TOKENS, count);
+    let slot = slots[first];
+    let newest = positions[end - 1u];
+    for (var i = tid; i < QUERIES * KEY4; i += THREADS) {
+        let query = i / KEY4;
+        let n = min(first + query / HEADS, count - 1u);
+        queries[i] = q[(n * ALL_HEADS + head + query % HEADS) * KEY4 + i % KEY4] * {{scale}};
+    }
+    for (var i = tid; i < QUERIES; i += THREADS) {
+        maxima[i] = LOWEST;
+        totals[i] = 0.0;
+    }
+    workgroupBarrier();
+    let chunk = tid % (VALUE4 / 2u);
+    let part = tid / (VALUE4 / 2u);
+{{outputs}}
+    for (var base = {{oldest}}; base <= newest; base += THREADS) {
+        let position = base + tid;
+{{scores}}
+        workgroupBarrier();
+        for (var query = subgroup; query < QUERIES; query += subgroups) {
+            let at = query * THREADS;
+            var highest = LOWEST;
+            for (var i = lane; i < THREADS; i += lanes) { highest = max(highest, weights[at + i]); }
+            let before = maxima[query];
+            let now = max(before, subgroupMax(highest));
+            var total = 0.0;
+            for (var i = lane; i < THREADS; i += lanes) {
+                let score = weights[at + i];
+                let weight = select(0.0, exp(score - now), score > LOWEST);
+                weights[at + i] = weight;
+                total += weight;
+            }
+            total = subgroupAdd(total);
+            if (lane == 0u) {
+                let factor = exp(before - now);
+                maxima[query] = now;
+                totals[query] = totals[query] * factor + total;
+                factors[query] = factor;
+            }
+        }
+        workgroupBarrier();
+        let used = min(THREADS, newest - base + 1u);
+{{rescale}}
+        if (part < PARTS) {
+            for (var i = part; i < used; i += PARTS) {
+                let value = load_value((cache_row(slot, base + i) * KV_HEADS + kv) * (VALUE4 / 2u) + chunk);
+{{accumulate}}
+            }
+        }
+        workgroupBarrier();
+    }
+{{finish}}
+}

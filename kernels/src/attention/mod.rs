@@ -1,0 +1,222 @@
+//! The attention family: queries against cached keys and values of their slot.
+//!
+//! It applies where head sizes are multiples of 8. Tokens that share a workgroup must be of one slot
+//! at ascending positions, which holds for prompt steps; decode steps take one token a workgroup.
+
+use crate::row_program::float;
+use crate::shader::{Binding, Shader, declare};
+use crate::template::fill;
+use quarrel_ir::graph::{Attention, StateFormat};
+use quarrel_ir::plan::Access;
+use std::fmt::Write;
+
+/// Everything an attention kernel is made of.
+#[derive(Clone, Debug)]
+pub struct AttentionKernel {
+    /// Scale, window and soft-cap.
+    pub attention: Attention,
+    /// Query heads.
+    pub heads: u32,
+    /// Key and value heads.
+    pub kv_heads: u32,
+    /// Elements of a query or key head, a multiple of 8.
+    pub key_size: u32,
+    /// Elements of a value head, a multiple of 8.
+    pub value_size: u32,
+    /// Positions of a slot's state.
+    pub context: u32,
+    /// How keys are stored.
+    pub key_format: StateFormat,
+    /// How values are stored.
+    pub value_format: StateFormat,
+    /// WGSL expression for the number of tokens.
+    pub count: String,
+    /// Bindings besides the kernel's own, which `count` may use.
+    pub extra: Vec<Binding>,
+    /// Tile sizes.
+    pub shape: Shape,
+}
+
+/// Tile sizes of an attention kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Tokens of a workgroup.
+    pub tokens: u32,
+    /// Query heads of a workgroup; divides the heads that share a key head.
+    pub heads: u32,
+    /// Threads of a workgroup, at least `value_size / 8`.
+    pub threads: u32,
+}
+
+impl AttentionKernel {
+    /// The kernel's bindings: `q`, `keys`, `values`, `slots`, `positions`, `out`, then the extra
+    /// ones.
+    pub fn bindings(&self) -> Vec<Binding> {
+        let state = |format| match format {
+            StateFormat::F16 => "vec4<u32>",
+            StateFormat::F32 => "vec4<f32>",
+        };
+        let read =
+            |name: &str, element| Binding { name: name.into(), element, access: Access::Read };
+        let mut all = vec![
+            read("q", "vec4<f32>"),
+            read("keys", state(self.key_format)),
+            read("values", state(self.value_format)),
+            read("slots", "u32"),
+            read("positions", "u32"),
+            Binding { name: "out".into(), element: "vec4<f32>", access: Access::Write },
+        ];
+        all.extend(self.extra.iter().cloned());
+        all
+    }
+
+    fn queries(&self) -> u32 {
+        self.shape.tokens * self.shape.heads
+    }
+
+    /// Bytes of workgroup memory.
+    pub fn workgroup_bytes(&self) -> u32 {
+        let queries = self.queries();
+        4 * (queries * self.key_size + queries * self.shape.threads + 3 * queries)
+            + 32 * self.shape.threads
+    }
+
+    /// The kernel's text.
+    pub fn shader(&self) -> Shader {
+        let Shape { tokens, heads, threads } = self.shape;
+        let number = |n: u32| n.to_string();
+        let queries = self.queries();
+        let oldest = match self.attention.window {
+            None => "0u".to_string(),
+            Some(window) => {
+                format!("positions[first] - min(positions[first], {}u)", window.max(1) - 1)
+            }
+        };
+        let loads = load_function("load_key", "keys", self.key_format)
+            + &load_function("load_value", "values", self.value_format);
+        let wgsl = fill(
+            include_str!("attention.wgsl"),
+            &[
+                ("bindings", &declare(&self.bindings())),
+                ("queries", &number(queries)),
+                ("tokens", &number(tokens)),
+                ("heads", &number(heads)),
+                ("all_heads", &number(self.heads)),
+                ("share", &number(self.heads / self.kv_heads)),
+                ("kv_heads", &number(self.kv_heads)),
+                ("key4", &number(self.key_size / 4)),
+                ("value4", &number(self.value_size / 4)),
+                ("threads", &number(threads)),
+                ("parts", &number(threads / (self.value_size / 8))),
+                ("context", &number(self.context)),
+                ("query_vectors", &number(queries * self.key_size / 4)),
+                ("weight_count", &number(queries * threads)),
+                ("part_vectors", &number(2 * threads)),
+                ("loads", &loads),
+                ("count", &self.count),
+                ("scale", &float(self.attention.scale)),
+                ("oldest", &oldest),
+                ("outputs", &self.outputs_text()),
+                ("scores", &self.scores_text()),
+                ("rescale", &self.rescale_text()),
+                ("accumulate", &self.accumulate_text()),
+                ("finish", &self.finish_text()),
+            ],
+        );
+        Shader {
+            family: "attention",
+            variant: format!("{tokens} tokens x {heads} heads a workgroup of {threads}"),
+            wgsl,
+            workgroup: threads,
+            workgroup_bytes: self.workgroup_bytes(),
+        }
+    }
+
+    fn each_query(&self, line: impl Fn(u32) -> String) -> String {
+        (0..self.queries()).map(line).collect()
+    }
+
+    fn outputs_text(&self) -> String {
+        self.each_query(|i| {
+            format!("    var low_{i} = vec4<f32>();\n    var high_{i} = vec4<f32>();\n")
+        })
+    }
+
+    fn scores_text(&self) -> String {
+        let mut text = self.each_query(|i| format!("        var score_{i} = 0.0;\n"));
+        text.push_str(
+            "        if (position <= newest) {\n            \
+             let row = (cache_row(slot, position) * KV_HEADS + kv) * (KEY4 / 2u);\n            \
+             for (var c = 0u; c < KEY4 / 2u; c++) {\n                \
+             let key = load_key(row + c);\n",
+        );
+        text.push_str(&self.each_query(|i| {
+            format!(
+                "                score_{i} += dot(key.low, queries[{i}u * KEY4 + 2u * c]) + dot(key.high, queries[{i}u * KEY4 + 2u * c + 1u]);\n"
+            )
+        }));
+        text.push_str("            }\n        }\n");
+        for t in 0..self.shape.tokens {
+            let _ = writeln!(text, "        let at_{t} = positions[min(first + {t}u, end - 1u)];");
+            let window = match self.attention.window {
+                None => String::new(),
+                Some(window) => format!(" && at_{t} - position < {window}u"),
+            };
+            let _ = writeln!(text, "        let seen_{t} = position <= at_{t}{window};");
+        }
+        text.push_str(&self.each_query(|i| {
+            let score = match self.attention.softcap {
+                None => format!("score_{i}"),
+                Some(cap) => format!("{0} * tanh(score_{i} / {0})", float(cap)),
+            };
+            let t = i / self.shape.heads;
+            format!("        weights[{i}u * THREADS + tid] = select(LOWEST, {score}, seen_{t});\n")
+        }));
+        text
+    }
+
+    fn rescale_text(&self) -> String {
+        self.each_query(|i| {
+            format!("        low_{i} *= factors[{i}];\n        high_{i} *= factors[{i}];\n")
+        })
+    }
+
+    fn accumulate_text(&self) -> String {
+        self.each_query(|i| {
+            format!(
+                "                let weight_{i} = weights[{i}u * THREADS + i];\n                \
+                 low_{i} += weight_{i} * value.low;\n                \
+                 high_{i} += weight_{i} * value.high;\n"
+            )
+        })
+    }
+
+    fn finish_text(&self) -> String {
+        self.each_query(|i| {
+            let (t, h) = (i / self.shape.heads, i % self.shape.heads);
+            let after = if i + 1 < self.queries() { "    workgroupBarrier();\n" } else { "" };
+            format!(
+                "    parts[2u * tid] = low_{i};\n    parts[2u * tid + 1u] = high_{i};\n    \
+                 workgroupBarrier();\n    \
+                 if (first + {t}u < count) {{\n        \
+                 for (var j = tid; j < VALUE4; j += THREADS) {{\n            \
+                 var total = vec4<f32>();\n            \
+                 for (var k = 0u; k < PARTS; k++) {{ total += parts[k * VALUE4 + j]; }}\n            \
+                 out[((first + {t}u) * ALL_HEADS + head + {h}u) * VALUE4 + j] = total / totals[{i}];\n        }}\n    }}\n{after}"
+            )
+        })
+    }
+}
+
+/// A function that loads eight elements of a state.
+fn load_function(name: &str, binding: &str, format: StateFormat) -> String {
+    match format {
+        StateFormat::F16 => format!(
+            "fn {name}(chunk: u32) -> Eight {{\n    let w = {binding}[chunk];\n    \
+             return Eight(vec4(unpack2x16float(w.x), unpack2x16float(w.y)), vec4(unpack2x16float(w.z), unpack2x16float(w.w)));\n}}\n"
+        ),
+        StateFormat::F32 => format!(
+            "fn {name}(chunk: u32) -> Eight {{ return Eight({binding}[2u * chunk], {binding}[2u * chunk + 1u]); }}\n"
+        ),
+    }
+}

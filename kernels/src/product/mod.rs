@@ -1,0 +1,122 @@
+//! The product family: merged matrix products with a prologue on x and an epilogue on the sums.
+//!
+//! It applies to every product whose columns are whole chunks of its formats. One template serves
+//! one row of x (decode) and many (prompts): what differs is how many rows of x and of the weights a
+//! subgroup holds at a time.
+
+mod text;
+
+pub use text::{epilogue_sum, unit_place};
+
+use crate::row_program::RowProgram;
+use crate::shader::{Binding, Shader};
+use quarrel_ir::format::Format;
+
+/// Everything a product kernel is made of.
+#[derive(Clone, Debug)]
+pub struct Product {
+    /// Tile sizes.
+    pub shape: Shape,
+    /// Elements of a row of x.
+    pub columns: u32,
+    /// WGSL expression for the number of rows of x, which may use bindings.
+    pub count: String,
+    /// Weight segments: rows of one format behind one set of planes.
+    pub segments: Vec<Format>,
+    /// Groups of outputs with the same units.
+    pub groups: Vec<Group>,
+    /// How x is computed from what is in memory: value function `pre(n, j, s…) -> vec4<f32>`.
+    pub prologue: RowProgram,
+    /// Whether x is computed once a workgroup and kept in workgroup memory.
+    pub staged: bool,
+    /// All bindings; planes of segment i are named by [`segment_prefix`].
+    pub bindings: Vec<Binding>,
+    /// WGSL functions that prologue and epilogue call, with the epilogues `post_G` themselves.
+    pub functions: String,
+}
+
+/// Tile sizes of a product kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows of x that a workgroup takes, all held by each subgroup at once.
+    pub tokens: u32,
+    /// Rows of weights that a subgroup holds at once.
+    pub rows: u32,
+    /// Rows of weights that a workgroup takes; a multiple of `rows`.
+    pub tile: u32,
+    /// Threads of a workgroup.
+    pub threads: u32,
+    /// Whether a chunk's units are unrolled in the text.
+    pub unroll: bool,
+}
+
+/// Outputs that are computed from the same unit of several matrices.
+///
+/// Unit `j` has one sum for each of the group's linears: row `j` of that matrix. The epilogue is a
+/// function `post_G(t, n, j, first)` for group G: token `t` of the workgroup, which is row `n` of x,
+/// unit `j`, and the workgroup's first place `first` for [`epilogue_sum`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Number of units.
+    pub units: u32,
+    /// Each linear's segment and first row there.
+    pub linears: Vec<(usize, u32)>,
+    /// The order in which units lie in tiles.
+    pub order: Order,
+    /// Whether the epilogue takes units two at a time (`j` and `j + 1`, `j` even).
+    pub pair: bool,
+}
+
+/// The order in which units lie in tiles, so that units that need each other share a workgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By number.
+    Plain,
+    /// Within each head of `head` units, blocks of four: `i, i + 1, i + half, i + half + 1` for
+    /// even `i < half`; units from `2 · half` on by number. `head` and `2 · half` are multiples of 4.
+    HalfPairs {
+        /// Units of a head.
+        head: u32,
+        /// Distance between partners.
+        half: u32,
+    },
+}
+
+/// The name prefix of segment `index`'s snippet and planes.
+pub fn segment_prefix(index: usize) -> String {
+    format!("w{index}_")
+}
+
+impl Product {
+    /// Units of `group` that one workgroup takes.
+    pub fn units_per_tile(&self, group: &Group) -> u32 {
+        self.shape.tile / group.linears.len() as u32
+    }
+
+    /// Workgroups along x.
+    pub fn tiles(&self) -> u32 {
+        self.groups.iter().map(|g| g.units.div_ceil(self.units_per_tile(g))).sum()
+    }
+
+    /// Bytes of workgroup memory.
+    pub fn workgroup_bytes(&self) -> u32 {
+        let stage = if self.staged { self.shape.tokens * self.columns } else { 0 };
+        4 * (self.shape.tokens * self.shape.tile + stage + self.shape.threads.div_ceil(4))
+    }
+
+    /// The kernel's text.
+    pub fn shader(&self) -> Shader {
+        let Shape { tokens, rows, tile, threads, unroll } = self.shape;
+        let staged = if self.staged { ", x staged" } else { "" };
+        let unrolled = if unroll { ", unrolled" } else { "" };
+        Shader {
+            family: "product",
+            variant: format!(
+                "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{unrolled}"
+            ),
+            wgsl: self.text(),
+            workgroup: threads,
+            workgroup_bytes: self.workgroup_bytes(),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+// Products of rows of x with merged weight matrices: y[n, i] = Σ_j x[n, j] · w[i, j].
+//
+// A workgroup computes TOKENS rows of x with TILE rows of weights. Each subgroup takes blocks of
+// weight rows, its lanes along the columns. The sums meet in workgroup memory, from where the
+// epilogue reads them. Right for every subgroup size.
+{{bindings}}
+const TOKENS = {{tokens}}u;
+const TILE = {{tile}}u;
+const BLOCKS = {{blocks}}u;
+const CHUNKS = {{chunks}}u;
+const VECTORS = {{vectors}}u;
+
+var<workgroup> sums: array<f32, {{sums}}>;
+{{stage}}
+{{helpers}}
+{{rows}}
+{{functions}}
+@compute @workgroup_size({{threads}})
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) tid: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
+) {
+    let count = {{count}};
+    let tile = group.x;
+    let first = group.y * TOKENS;
+{{prologue}}
+    for (var block = subgroup; block < BLOCKS; block += subgroups) {
+{{block}}
+    }
+    workgroupBarrier();
+{{epilogue}}
+}

@@ -1,0 +1,312 @@
+//! The text of a product kernel: what fills the template's holes.
+
+use super::{Group, Order, Product, segment_prefix};
+use crate::formats::snippet;
+use crate::row_program::reduction;
+use crate::shader::declare;
+use crate::template::fill;
+use std::fmt::Write;
+
+/// WGSL for the sum of linear `linear` of group `group` at unit `j`, inside an epilogue function;
+/// `units` is the group's units per tile.
+pub fn epilogue_sum(group: usize, linear: usize, units: u32, j: &str) -> String {
+    let offset = linear as u32 * units;
+    format!("sums[t * TILE + {offset}u + place_{group}({j}) - first]")
+}
+
+/// WGSL for the function `place_G(j)`: where unit j of the group lies in the group's order.
+pub fn unit_place(group: usize, order: Order) -> String {
+    let body = match order {
+        Order::Plain => "    return j;\n".to_string(),
+        Order::HalfPairs { head, half } => format!(
+            "    let i = j % {head}u;\n    if (i >= {dims}u) {{ return j; }}\n    \
+             let k = select(i, i - {half}u, i >= {half}u);\n    \
+             return j - i + (k >> 1u) * 4u + (k & 1u) + select(0u, 2u, i >= {half}u);\n",
+            dims = 2 * half
+        ),
+    };
+    format!("fn place_{group}(j: u32) -> u32 {{\n{body}}}\n")
+}
+
+/// WGSL for the function `unit_G(p)`: the unit at place p; the inverse of [`unit_place`].
+fn unit_at(group: usize, order: Order) -> String {
+    let body = match order {
+        Order::Plain => "    return p;\n".to_string(),
+        Order::HalfPairs { head, half } => format!(
+            "    let i = p % {head}u;\n    if (i >= {dims}u) {{ return p; }}\n    \
+             return p - i + (i >> 2u) * 2u + (i & 1u) + select(0u, {half}u, (i & 2u) == 2u);\n",
+            dims = 2 * half
+        ),
+    };
+    format!("fn unit_{group}(p: u32) -> u32 {{\n{body}}}\n")
+}
+
+impl Product {
+    pub(super) fn text(&self) -> String {
+        let shape = self.shape;
+        let chunk = self.segments[0].packing().chunk as u32;
+        let stage = if self.staged {
+            format!("var<workgroup> staged: array<vec4<f32>, {}>;", shape.tokens * self.columns / 4)
+        } else {
+            String::new()
+        };
+        let mut helpers = reduction(shape.threads);
+        for (index, format) in self.segments.iter().enumerate() {
+            helpers.push_str(&snippet(*format).text(&segment_prefix(index)));
+        }
+        let functions = format!("{}{}", self.prologue.functions, self.functions);
+        let number = |n: u32| n.to_string();
+        fill(
+            include_str!("product.wgsl"),
+            &[
+                ("bindings", &declare(&self.bindings)),
+                ("tokens", &number(shape.tokens)),
+                ("tile", &number(shape.tile)),
+                ("blocks", &number(shape.tile / shape.rows)),
+                ("chunks", &number(self.columns / chunk)),
+                ("vectors", &number(self.columns / 4)),
+                ("sums", &number(shape.tokens * shape.tile)),
+                ("stage", &stage),
+                ("helpers", &helpers),
+                ("rows", &self.rows_text()),
+                ("functions", &functions),
+                ("threads", &number(shape.threads)),
+                ("count", &self.count),
+                ("prologue", &self.prologue_text()),
+                ("block", &self.block_text()),
+                ("epilogue", &self.epilogue_text()),
+            ],
+        )
+    }
+
+    /// First tile of each group, and the end.
+    fn first_tiles(&self) -> Vec<u32> {
+        let mut first = vec![0];
+        for group in &self.groups {
+            let tiles = group.units.div_ceil(self.units_per_tile(group));
+            first.push(first[first.len() - 1] + tiles);
+        }
+        first
+    }
+
+    /// `if`s over the groups by tile, with `body(group index, group)` in each branch.
+    fn by_group(&self, body: impl Fn(usize, &Group) -> String) -> String {
+        let first = self.first_tiles();
+        let mut text = String::new();
+        for (index, group) in self.groups.iter().enumerate() {
+            let last = index + 1 == self.groups.len();
+            let head = match (index, last) {
+                (0, true) => "    {".to_string(),
+                (_, true) => " else {".to_string(),
+                (0, false) => format!("    if (tile < {}u) {{", first[1]),
+                (_, false) => format!(" else if (tile < {}u) {{", first[index + 1]),
+            };
+            let units = self.units_per_tile(group);
+            let place = match first[index] {
+                0 => format!("tile * {units}u"),
+                start => format!("(tile - {start}u) * {units}u"),
+            };
+            let _ =
+                write!(text, "{head}\n        let first = {place};\n{}    }}", body(index, group));
+        }
+        text.push('\n');
+        text
+    }
+
+    /// Functions that map a tile's slots to weight rows and segments.
+    fn rows_text(&self) -> String {
+        let mut text = String::new();
+        for (index, group) in self.groups.iter().enumerate() {
+            text.push_str(&unit_at(index, group.order));
+            text.push_str(&unit_place(index, group.order));
+        }
+        let row = self.by_group(|index, group| {
+            let units = self.units_per_tile(group);
+            let last = group.units - 1;
+            let base = choose(group.linears.iter().map(|linear| linear.1), units);
+            format!(
+                "        return {base} + unit_{index}(min(first + slot % {units}u, {last}u));\n"
+            )
+        });
+        let _ = write!(text, "fn weight_row(tile: u32, slot: u32) -> u32 {{\n{row}}}\n");
+        if self.segments.len() > 1 {
+            let segment = self.by_group(|_, group| {
+                let units = self.units_per_tile(group);
+                let which = choose(group.linears.iter().map(|linear| linear.0 as u32), units);
+                format!("        return {which};\n")
+            });
+            let _ =
+                write!(text, "fn weight_segment(tile: u32, slot: u32) -> u32 {{\n{segment}}}\n");
+        }
+        text
+    }
+
+    fn prologue_text(&self) -> String {
+        let (tokens, threads) = (self.shape.tokens, self.shape.threads);
+        let mut text = String::new();
+        for t in 0..tokens {
+            let suffix = format!("_{t}");
+            let _ = writeln!(text, "    let n_{t} = min(first + {t}u, count - 1u);");
+            text.push_str(&self.prologue.statistics_text(
+                &format!("n_{t}"),
+                self.columns,
+                threads,
+                &suffix,
+            ));
+            if self.staged {
+                let arguments = self.prologue.all_arguments(&suffix);
+                let _ = writeln!(
+                    text,
+                    "    for (var j = tid; j < VECTORS; j += {threads}u) {{ staged[{t}u * VECTORS + j] = pre(n_{t}, j{arguments}); }}"
+                );
+            }
+        }
+        if self.staged {
+            text.push_str("    workgroupBarrier();\n");
+        }
+        text
+    }
+
+    /// WGSL for vector `j` of token `t`'s row of x.
+    fn x(&self, t: u32, j: &str) -> String {
+        if self.staged {
+            format!("staged[{t}u * VECTORS + {j}]")
+        } else {
+            format!("pre(n_{t}, {j}{})", self.prologue.all_arguments(&format!("_{t}")))
+        }
+    }
+
+    fn block_text(&self) -> String {
+        let mut text = format!("        let slot = block * {}u;\n", self.shape.rows);
+        for r in 0..self.shape.rows {
+            let _ = writeln!(text, "        let row_{r} = weight_row(tile, slot + {r}u) * CHUNKS;");
+        }
+        if self.segments.len() == 1 {
+            text.push_str(&self.segment_text(0));
+            return text;
+        }
+        for index in 0..self.segments.len() {
+            let head = if index == 0 { "        " } else { " else " };
+            let _ = write!(
+                text,
+                "{head}if (weight_segment(tile, slot) == {index}u) {{\n{}        }}",
+                self.segment_text(index)
+            );
+        }
+        text.push('\n');
+        text
+    }
+
+    /// The columns' loop for one block of rows of one segment.
+    fn segment_text(&self, index: usize) -> String {
+        let (rows, tokens) = (self.shape.rows, self.shape.tokens);
+        let (p, format) = (segment_prefix(index), self.segments[index]);
+        let form = snippet(format);
+        let units = format.packing().chunk as u32 / 4;
+        let mut text = String::new();
+        let each = |text: &mut String, line: &dyn Fn(u32, u32) -> String| {
+            for t in 0..tokens {
+                for r in 0..rows {
+                    text.push_str(&line(t, r));
+                }
+            }
+        };
+        each(&mut text, &|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
+        text.push_str("        for (var c = lane; c < CHUNKS; c += lanes) {\n");
+        for r in 0..rows {
+            let _ = writeln!(text, "            let raw_{r} = {p}load(row_{r} + c);");
+        }
+        let target = if form.scaled { "dot" } else { "sum" };
+        if form.scaled {
+            each(&mut text, &|t, r| format!("            var dot_{t}_{r} = 0.0;\n"));
+        }
+        if form.offset {
+            for t in 0..tokens {
+                let _ = writeln!(text, "            var total_{t} = 0.0;");
+            }
+        }
+        let body = |i: &str| {
+            let mut text = String::new();
+            for t in 0..tokens {
+                let _ = writeln!(
+                    text,
+                    "            let x_{t} = {};",
+                    self.x(t, &format!("c * {units}u + {i}"))
+                );
+                if form.offset {
+                    let _ = writeln!(text, "            total_{t} += dot(x_{t}, vec4(1.0));");
+                }
+            }
+            for r in 0..rows {
+                let _ = writeln!(text, "            let w_{r} = {p}unit(raw_{r}, {i});");
+                for t in 0..tokens {
+                    let _ = writeln!(text, "            {target}_{t}_{r} += dot(x_{t}, w_{r});");
+                }
+            }
+            text
+        };
+        if self.shape.unroll || units == 1 {
+            for i in 0..units {
+                let _ = write!(text, "            {{\n{}            }}\n", body(&format!("{i}u")));
+            }
+        } else {
+            let _ = write!(
+                text,
+                "            for (var i = 0u; i < {units}u; i++) {{\n{}            }}\n",
+                body("i")
+            );
+        }
+        for r in 0..rows {
+            if form.scaled {
+                let _ = writeln!(text, "            let scale_{r} = {p}scale(raw_{r});");
+            }
+            if form.offset {
+                let _ = writeln!(text, "            let offset_{r} = {p}offset(raw_{r});");
+            }
+        }
+        if form.scaled {
+            each(&mut text, &|t, r| {
+                let offset =
+                    if form.offset { format!(" + total_{t} * offset_{r}") } else { String::new() };
+                format!("            sum_{t}_{r} += dot_{t}_{r} * scale_{r}{offset};\n")
+            });
+        }
+        text.push_str("        }\n");
+        each(&mut text, &|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
+        text.push_str("        if (lane == 0u) {\n");
+        each(&mut text, &|t, r| {
+            format!("            sums[{t}u * TILE + slot + {r}u] = sum_{t}_{r};\n")
+        });
+        text.push_str("        }\n");
+        text
+    }
+
+    fn epilogue_text(&self) -> String {
+        let (tokens, threads) = (self.shape.tokens, self.shape.threads);
+        self.by_group(|index, group| {
+            let step = if group.pair { 2 } else { 1 };
+            let units = self.units_per_tile(group);
+            let per_token = units / step;
+            let total = group.units;
+            format!(
+                "        for (var e = tid; e < {all}u; e += {threads}u) {{\n            \
+                 let t = e / {per_token}u;\n            \
+                 let n = group.y * TOKENS + t;\n            \
+                 let p = first + (e % {per_token}u) * {step}u;\n            \
+                 if (n < count && p < {total}u) {{ post_{index}(t, n, unit_{index}(p), first); }}\n        }}\n",
+                all = tokens * per_token,
+            )
+        })
+    }
+}
+
+/// A WGSL expression that picks value `slot / units`.
+fn choose(values: impl Iterator<Item = u32>, units: u32) -> String {
+    let values: Vec<u32> = values.collect();
+    let mut text = format!("{}u", values[values.len() - 1]);
+    for (index, value) in values.iter().enumerate().rev().skip(1) {
+        let end = (index as u32 + 1) * units;
+        text = format!("select({text}, {value}u, slot < {end}u)");
+    }
+    text
+}

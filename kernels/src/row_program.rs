@@ -1,0 +1,92 @@
+//! Row programs: an element expression over rows of values, with statistics of the row first.
+//!
+//! Prologues of products and whole row kernels are row programs. The functions that they call are
+//! emitted by the compiler:
+//! - `fn stat_I(n: u32, j: u32, s_0: f32, …) -> f32`: what step j adds to statistic I of row n;
+//! - value functions take `(n, j, s_0, …)` likewise.
+//!
+//! `j` counts vectors of four elements where [`RowProgram::wide`] holds, elements otherwise.
+
+/// One statistic: a sum over the row, then a finishing formula.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Statistic {
+    /// What becomes of the row's sum.
+    pub finish: Finish,
+}
+
+/// How a row's sum becomes a statistic; `width` elements were summed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Finish {
+    /// `sum / width`
+    Mean,
+    /// `1 / √(sum / width + eps)`
+    InverseRoot {
+        /// Added before the root.
+        eps: f32,
+    },
+}
+
+/// A row program's statistics, in the order in which they are computed.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct RowProgram {
+    /// WGSL functions `stat_0 …` and the value functions.
+    pub functions: String,
+    /// The statistics.
+    pub statistics: Vec<Statistic>,
+    /// Whether `j` counts vectors of four elements.
+    pub wide: bool,
+}
+
+impl RowProgram {
+    /// Statements that compute statistics `s_0 …` of row `row` (an expression) of `width` elements,
+    /// by the whole workgroup of `threads` threads; `suffix` ends the names.
+    pub fn statistics_text(&self, row: &str, width: u32, threads: u32, suffix: &str) -> String {
+        let steps = if self.wide { width / 4 } else { width };
+        let mut text = String::new();
+        for (index, statistic) in self.statistics.iter().enumerate() {
+            let earlier = self.arguments(index, suffix);
+            let finish = match statistic.finish {
+                Finish::Mean => format!("sum_{index}{suffix} / {width}.0"),
+                Finish::InverseRoot { eps } => {
+                    format!("inverseSqrt(sum_{index}{suffix} / {width}.0 + {})", float(eps))
+                }
+            };
+            text.push_str(&format!(
+                "    var part_{index}{suffix} = 0.0;\n    \
+                 for (var j = tid; j < {steps}u; j += {threads}u) {{ part_{index}{suffix} += stat_{index}({row}, j{earlier}); }}\n    \
+                 let sum_{index}{suffix} = workgroup_sum(part_{index}{suffix}, lane, subgroup, subgroups);\n    \
+                 let s_{index}{suffix} = {finish};\n"
+            ));
+        }
+        text
+    }
+
+    /// `, s_0, s_1, …`: the first `count` statistics as further arguments.
+    pub fn arguments(&self, count: usize, suffix: &str) -> String {
+        (0..count).map(|i| format!(", s_{i}{suffix}")).collect()
+    }
+
+    /// All statistics as further arguments.
+    pub fn all_arguments(&self, suffix: &str) -> String {
+        self.arguments(self.statistics.len(), suffix)
+    }
+}
+
+/// `, s_0: f32, …`: the first `count` statistics as further parameters of a function.
+pub fn parameters(count: usize) -> String {
+    (0..count).map(|i| format!(", s_{i}: f32")).collect()
+}
+
+/// A float as a WGSL literal that reads back to the same value.
+///
+/// WGSL has no literal for infinities and NaN; they are made from their bits.
+pub fn float(x: f32) -> String {
+    if x.is_finite() { format!("{x:?}f") } else { format!("bitcast<f32>({}u)", x.to_bits()) }
+}
+
+/// The text of the function that sums over a workgroup of `threads` threads.
+pub fn reduction(threads: u32) -> String {
+    // Subgroups have at least 4 lanes on every device that has subgroups.
+    let partials = threads.div_ceil(4).to_string();
+    crate::template::fill(include_str!("reduce.wgsl"), &[("partials", &partials)])
+}
