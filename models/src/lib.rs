@@ -1,2 +1,4 @@
 //! models
+pub mod arch;
 pub mod gguf;
+pub mod tokenizer;
