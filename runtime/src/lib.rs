@@ -1,1 +1,22 @@
-//! runtime
+//! Runs plans: opens a device through wgpu, loads weights into it, keeps the states of sequences
+//! there, and turns tokens into tokens.
+//!
+//! A caller opens a [`Gpu`], loads a plan into an [`Engine`] and talks to it through a [`Session`].
+//! The crate knows a plan and nothing of the model behind it. It reads no files.
+
+mod engine;
+mod error;
+mod faults;
+mod gpu;
+mod load;
+mod memory;
+mod pipelines;
+mod probe;
+mod program;
+mod quiet;
+mod readback;
+
+pub use engine::{Engine, LoadOptions};
+pub use error::{BadKernel, Blame, NotFinite, RuntimeError};
+pub use gpu::{AdapterSummary, Gpu, adapters};
+pub use memory::{MemoryNeeds, Shortage, verdict};

@@ -1,0 +1,281 @@
+//! The engine: a plan with its buffers filled and its kernels at hand, ready to run steps.
+
+use crate::error::RuntimeError;
+use crate::gpu::Gpu;
+use crate::memory;
+use crate::pipelines::{Background, Pipelines};
+use crate::program::{Prepared, kernels};
+use crate::readback;
+use quarrel_ir::plan::{BufferId, BufferRole, Phase, Plan, StepDims};
+use quarrel_ir::weight::WeightSource;
+use std::sync::{Arc, OnceLock};
+
+/// What loading depends on besides plan and weights.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadOptions<'a> {
+    /// Bytes of system memory that are free; the memory verdict uses them on devices that share it.
+    pub available_memory: Option<u64>,
+    /// Phases whose kernels are compiled while the weights load, first needed first. Others are
+    /// compiled when they are needed.
+    pub phases: &'a [Phase],
+}
+
+/// A loaded plan.
+#[derive(Debug)]
+pub struct Engine {
+    // Dropped first: it may be inside the driver's compiler.
+    background: Option<Background>,
+    gpu: Gpu,
+    plan: Arc<Plan>,
+    buffers: Vec<wgpu::Buffer>,
+    pipelines: Arc<Pipelines>,
+    /// Programs by the place of their phase in [`PHASES`].
+    programs: [OnceLock<Prepared>; 4],
+}
+
+const PHASES: [Phase; 4] = [Phase::Decode, Phase::Prefill, Phase::Greedy, Phase::Sample];
+
+impl Engine {
+    /// Checks the plan, allocates its buffers and loads the weights into them. `progress` is told
+    /// the bytes loaded and to load.
+    ///
+    /// # Errors
+    /// An invalid plan, one for another device, one that does not fit into memory, weights that it
+    /// was not compiled for, or a failing device.
+    pub fn load(
+        gpu: &Gpu,
+        plan: &Plan,
+        weights: &dyn WeightSource,
+        options: LoadOptions<'_>,
+        progress: &dyn Fn(u64, u64),
+    ) -> Result<Engine, RuntimeError> {
+        plan.verify()?;
+        check_device(gpu, plan)?;
+        if let Some(available) = memory::available(gpu, options.available_memory) {
+            memory::verdict(plan, &gpu.facts().name, available)?;
+        }
+        let plan = Arc::new(plan.clone());
+        let buffers = allocate(gpu, &plan)?;
+        let pipelines = Arc::new(Pipelines::new(gpu, &plan));
+        let programs = [const { OnceLock::new() }; 4];
+        let gpu = gpu.clone();
+        let mut engine = Engine { background: None, gpu, plan, buffers, pipelines, programs };
+        engine.compile_in_background(options.phases);
+        crate::load::load(&engine.gpu, &engine.plan, &engine.buffers, weights, progress)?;
+        Ok(engine)
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Compiles the kernels of `phases` and returns when they are ready.
+    ///
+    /// # Errors
+    /// A phase without a program, or a kernel that does not compile.
+    pub fn compile(&self, phases: &[Phase]) -> Result<(), RuntimeError> {
+        let mut ids = Vec::new();
+        for &phase in phases {
+            ids.extend_from_slice(self.program(phase)?.kernels());
+        }
+        self.pipelines.compile_all(&ids)
+    }
+
+    /// Starts compiling the kernels of `phases` beside other work; phases without a program are
+    /// passed over.
+    pub fn compile_in_background(&mut self, phases: &[Phase]) {
+        let ids: Vec<_> =
+            phases.iter().filter_map(|&phase| self.plan.program(phase)).flat_map(kernels).collect();
+        if !self.pipelines.ready(&ids) {
+            // An earlier compilation ends first.
+            self.background = None;
+            self.background = Some(Background::start(&self.pipelines, ids));
+        }
+    }
+
+    /// Whether the kernels of `phases` are compiled.
+    pub(crate) fn compiled(&self, phases: &[Phase]) -> bool {
+        phases.iter().all(|&phase| {
+            self.plan.program(phase).is_some_and(|p| self.pipelines.ready(&kernels(p)))
+        })
+    }
+
+    /// The program for `phase` with its bind groups, made on first use.
+    pub(crate) fn program(&self, phase: Phase) -> Result<&Prepared, RuntimeError> {
+        let program = self.plan.program(phase).ok_or(RuntimeError::NoProgram(phase))?;
+        // `PHASES` lists every phase.
+        let place = PHASES.iter().position(|&known| known == phase).unwrap_or(0);
+        Ok(self.programs[place]
+            .get_or_init(|| Prepared::new(&self.gpu, program, &self.pipelines, &self.buffers)))
+    }
+
+    /// Records whole programs one after another in one pass.
+    pub(crate) fn record(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        programs: &[(Phase, StepDims)],
+    ) -> Result<(), RuntimeError> {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for &(phase, dims) in programs {
+            let program = self.program(phase)?;
+            program.record(&mut pass, &self.pipelines, dims, 0..program.len())?;
+        }
+        Ok(())
+    }
+
+    /// Submits dispatch `index` of a program alone.
+    pub(crate) fn submit_one(
+        &self,
+        phase: Phase,
+        dims: StepDims,
+        index: usize,
+    ) -> Result<(), RuntimeError> {
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let program = self.program(phase)?;
+            program.record(&mut pass, &self.pipelines, dims, index..index + 1)?;
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+        Ok(())
+    }
+
+    /// Submits `programs`, one after another in one compute pass, at these dims. Kernels that are
+    /// not compiled yet are compiled first.
+    ///
+    /// # Errors
+    /// A phase without a program, a kernel that does not compile, or a failing device.
+    pub fn run(
+        &self,
+        programs: &[(Phase, StepDims)],
+    ) -> Result<wgpu::SubmissionIndex, RuntimeError> {
+        for &(phase, _) in programs {
+            self.compile(&[phase])?;
+        }
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        self.record(&mut encoder, programs)?;
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        self.gpu.faults.check("running a step")?;
+        Ok(submission)
+    }
+
+    /// Waits until all that was submitted is done.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn wait(&self) -> Result<(), RuntimeError> {
+        self.gpu.wait(None, "running a step")
+    }
+
+    /// The device buffer of a plan's buffer.
+    ///
+    /// # Panics
+    /// If the id is of another plan.
+    pub(crate) fn buffer(&self, id: BufferId) -> &wgpu::Buffer {
+        &self.buffers[id.0 as usize]
+    }
+
+    /// Writes words to the start of a buffer before the next submission.
+    ///
+    /// # Panics
+    /// If the id is of another plan.
+    pub fn write(&self, id: BufferId, words: &[u32]) {
+        self.write_at(id, 0, words);
+    }
+
+    /// Writes words from byte `offset` of a buffer before the next submission.
+    pub(crate) fn write_at(&self, id: BufferId, offset: u64, words: &[u32]) {
+        self.gpu.queue.write_buffer(self.buffer(id), offset, bytemuck::cast_slice(words));
+    }
+
+    /// Reads `words` words from byte `offset` of a buffer when all that was submitted is done.
+    ///
+    /// # Errors
+    /// A failing device.
+    ///
+    /// # Panics
+    /// If the id is of another plan.
+    pub fn read(&self, id: BufferId, offset: u64, words: usize) -> Result<Vec<u32>, RuntimeError> {
+        readback::read_words(&self.gpu, self.buffer(id), offset, words)
+    }
+
+    /// Reads the first `rows` rows of logits into `logits`, whose old contents are dropped.
+    pub(crate) fn read_logits(
+        &self,
+        rows: usize,
+        logits: &mut Vec<f32>,
+    ) -> Result<(), RuntimeError> {
+        logits.clear();
+        let bytes = 4 * rows as u64 * u64::from(self.plan.model.vocabulary);
+        readback::read_pieces(&self.gpu, self.buffer(self.plan.io.logits), 0, bytes, |bytes| {
+            let floats =
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            logits.extend(floats);
+        })
+    }
+
+    /// Sets all buffers with this role to zero.
+    pub(crate) fn clear(&self, role: BufferRole) {
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        for (buffer, planned) in self.buffers.iter().zip(&self.plan.buffers) {
+            if planned.role == role {
+                encoder.clear_buffer(buffer, 0, None);
+            }
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+    }
+}
+
+/// Refuses plans whose kernels may not work on this device.
+fn check_device(gpu: &Gpu, plan: &Plan) -> Result<(), RuntimeError> {
+    let (facts, planned) = (gpu.facts(), &plan.device);
+    let lacks = |what: &str, has: u64, needs: u64| format!("its {what} is {has}, not {needs}");
+    let why = if facts.subgroup_size != planned.subgroup_size {
+        lacks("subgroup size", facts.subgroup_size.into(), planned.subgroup_size.into())
+    } else if planned.shader_f16 && !facts.shader_f16 {
+        "it has no 16-bit floats".to_owned()
+    } else if planned.matrix_shapes.iter().any(|shape| !facts.matrix_shapes.contains(shape)) {
+        "it lacks a cooperative matrix shape".to_owned()
+    } else if facts.max_workgroup_bytes < planned.max_workgroup_bytes {
+        lacks(
+            "workgroup memory",
+            facts.max_workgroup_bytes.into(),
+            planned.max_workgroup_bytes.into(),
+        )
+    } else if facts.max_workgroup_threads < planned.max_workgroup_threads {
+        lacks(
+            "workgroup size",
+            facts.max_workgroup_threads.into(),
+            planned.max_workgroup_threads.into(),
+        )
+    } else if facts.max_binding_bytes < planned.max_binding_bytes {
+        lacks("largest binding", facts.max_binding_bytes, planned.max_binding_bytes)
+    } else {
+        return Ok(());
+    };
+    let (planned, device) = (planned.name.clone(), facts.name);
+    Err(RuntimeError::OtherDevice { planned, device, why })
+}
+
+/// Makes the plan's buffers. wgpu sees to it that they are zero when first used.
+fn allocate(gpu: &Gpu, plan: &Plan) -> Result<Vec<wgpu::Buffer>, RuntimeError> {
+    let usage =
+        wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+    let make = |buffer: &quarrel_ir::plan::Buffer| {
+        let made = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(&buffer.name),
+            size: buffer.bytes,
+            usage,
+            mapped_at_creation: false,
+        });
+        gpu.faults.check(&format!("allocating {} bytes for {:?}", buffer.bytes, buffer.name))?;
+        Ok(made)
+    };
+    plan.buffers.iter().map(make).collect()
+}

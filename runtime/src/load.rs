@@ -1,0 +1,228 @@
+//! The load program: tensors from a weights file to packed planes in device memory.
+//!
+//! Host memory stays small. Blocks are packed in pieces of a few megabytes, at most two pieces are
+//! under way to the device at once, and a tensor's pages are released as soon as it is there.
+
+use crate::error::RuntimeError;
+use crate::gpu::Gpu;
+use half::{bf16, f16};
+use quarrel_ir::format::Format;
+use quarrel_ir::packing::pack_plane;
+use quarrel_ir::plan::{BufferRange, LoadTensor, Plan};
+use quarrel_ir::weight::WeightSource;
+use rayon::prelude::*;
+
+/// Bytes packed before they are sent.
+const PIECE: usize = 4 << 20;
+/// Blocks that one task packs.
+const TASK_BLOCKS: usize = 1024;
+
+/// Runs the load program of `plan` into `buffers`; `progress` is told the bytes read and to read.
+pub(crate) fn load(
+    gpu: &Gpu,
+    plan: &Plan,
+    buffers: &[wgpu::Buffer],
+    weights: &dyn WeightSource,
+    progress: &dyn Fn(u64, u64),
+) -> Result<(), RuntimeError> {
+    let mut total = 0;
+    for tensor in &plan.load {
+        total += check(tensor, weights)?;
+    }
+    let mut done = 0;
+    let mut upload = Upload { gpu, buffers, under_way: None, since_submit: 0 };
+    progress(0, total);
+    for tensor in &plan.load {
+        let mut planes = Planes::new(tensor);
+        for source in &tensor.sources {
+            let format = format_of(source, weights)?;
+            let bytes = weights.bytes(source)?;
+            for piece in bytes.chunks(piece_bytes(format)) {
+                planes.append(format, piece);
+                planes.flush(&mut upload, false)?;
+                done += piece.len() as u64;
+                progress(done, total);
+            }
+            weights.release(source);
+        }
+        planes.flush(&mut upload, true)?;
+    }
+    upload.submit()?;
+    gpu.wait(None, "loading weights")
+}
+
+/// Bytes of `format` that are packed at once: whole blocks.
+fn piece_bytes(format: Format) -> usize {
+    PIECE / format.block_bytes() * format.block_bytes()
+}
+
+fn format_of(source: &str, weights: &dyn WeightSource) -> Result<Format, RuntimeError> {
+    let info = weights.info(source);
+    let missing = || quarrel_ir::weight::WeightError::Missing(source.to_owned());
+    Ok(info.ok_or_else(missing)?.format)
+}
+
+/// Compares what the plan expects of a tensor's sources with what there is; their bytes together.
+fn check(tensor: &LoadTensor, weights: &dyn WeightSource) -> Result<u64, RuntimeError> {
+    let wrong = |why: String| RuntimeError::Tensor { tensor: tensor.sources.join(" + "), why };
+    let (mut elements, mut bytes) = (0u64, 0u64);
+    for source in &tensor.sources {
+        let format = format_of(source, weights)?;
+        let info = weights.info(source).map_or(0, |info| info.elements());
+        let size = format
+            .row_bytes(info)
+            .ok_or_else(|| wrong(format!("{info} elements are not whole blocks of {format}")))?;
+        if format != tensor.format && !tensor.format.is_float() {
+            let wanted = tensor.format;
+            return Err(wrong(format!("it is {format}, and nothing is converted to {wanted}")));
+        }
+        elements += info;
+        bytes += size;
+    }
+    let expected = tensor.rows.checked_mul(tensor.columns);
+    if expected != Some(elements) {
+        let (rows, columns) = (tensor.rows, tensor.columns);
+        return Err(wrong(format!("{rows} × {columns} elements expected, found {elements}")));
+    }
+    let packing = tensor.format.packing();
+    if tensor.planes.len() != packing.planes.len() {
+        return Err(wrong("the plan has the wrong number of planes".into()));
+    }
+    for (index, range) in tensor.planes.iter().enumerate() {
+        let needs = plane_bytes(tensor.format, index, elements);
+        if needs > range.bytes.next_multiple_of(16) {
+            return Err(wrong(format!("plane {index} needs {needs} bytes, has {}", range.bytes)));
+        }
+    }
+    Ok(bytes)
+}
+
+/// Bytes of data in a plane, without padding.
+fn plane_bytes(format: Format, plane: usize, elements: u64) -> u64 {
+    if format.is_float() {
+        return elements * format.block_bytes() as u64;
+    }
+    let packing = format.packing();
+    // `plane` counts the planes of the same packing.
+    elements / packing.chunk as u64 * packing.planes[plane].bytes as u64
+}
+
+/// The planes of one tensor as they fill.
+struct Planes<'a> {
+    format: Format,
+    ranges: &'a [BufferRange],
+    /// Packed bytes of each plane that are not sent yet.
+    waiting: Vec<Vec<u8>>,
+    /// Bytes of each plane that are sent.
+    sent: Vec<u64>,
+}
+
+impl<'a> Planes<'a> {
+    fn new(tensor: &'a LoadTensor) -> Planes<'a> {
+        let count = tensor.planes.len();
+        Planes {
+            format: tensor.format,
+            ranges: &tensor.planes,
+            waiting: vec![Vec::new(); count],
+            sent: vec![0; count],
+        }
+    }
+
+    /// Adds whole blocks of `format`, expanded where the planes' own format is another.
+    fn append(&mut self, format: Format, blocks: &[u8]) {
+        for (plane, waiting) in self.waiting.iter_mut().enumerate() {
+            if self.format.is_float() {
+                if format == self.format {
+                    waiting.extend_from_slice(blocks);
+                } else {
+                    expand(format, self.format, blocks, waiting);
+                }
+            } else {
+                pack(format, plane, blocks, waiting);
+            }
+        }
+    }
+
+    /// Sends what is waiting, up to the last multiple of 16 bytes; all of it, padded with zeros, if
+    /// this is the `last` time.
+    fn flush(&mut self, upload: &mut Upload<'_>, last: bool) -> Result<(), RuntimeError> {
+        for ((waiting, sent), range) in self.waiting.iter_mut().zip(&mut self.sent).zip(self.ranges)
+        {
+            if last {
+                let room = (range.bytes - *sent).min(waiting.len().next_multiple_of(16) as u64);
+                waiting.resize((room as usize).max(waiting.len()).next_multiple_of(4), 0);
+            }
+            let ready = if last { waiting.len() } else { waiting.len() / 16 * 16 };
+            for piece in waiting[..ready].chunks(PIECE) {
+                upload.write(range, *sent, piece)?;
+                *sent += piece.len() as u64;
+            }
+            waiting.drain(..ready);
+        }
+        Ok(())
+    }
+}
+
+/// Appends one plane of whole blocks to `out`.
+fn pack(format: Format, plane: usize, blocks: &[u8], out: &mut Vec<u8>) {
+    let (block, width) = (format.block_bytes(), format.packing().planes[plane].bytes);
+    let start = out.len();
+    out.resize(start + blocks.len() / block * width, 0);
+    out[start..]
+        .par_chunks_mut(TASK_BLOCKS * width)
+        .zip(blocks.par_chunks(TASK_BLOCKS * block))
+        .for_each(|(out, blocks)| pack_plane(format, plane, blocks, out));
+}
+
+/// Appends the values of whole blocks to `out` as floats of format `to`.
+fn expand(from: Format, to: Format, blocks: &[u8], out: &mut Vec<u8>) {
+    let width = to.block_bytes();
+    let task = TASK_BLOCKS.max(8192 / from.block_len());
+    let start = out.len();
+    out.resize(start + blocks.len() / from.block_bytes() * from.block_len() * width, 0);
+    out[start..]
+        .par_chunks_mut(task * from.block_len() * width)
+        .zip(blocks.par_chunks(task * from.block_bytes()))
+        .for_each_init(Vec::new, |values, (out, blocks)| {
+            values.resize(out.len() / width, 0.0);
+            from.dequantize(blocks, values);
+            for (out, &value) in out.chunks_exact_mut(width).zip(values.iter()) {
+                match to {
+                    Format::F16 => out.copy_from_slice(&f16::from_f32(value).to_le_bytes()),
+                    Format::BF16 => out.copy_from_slice(&bf16::from_f32(value).to_le_bytes()),
+                    // `check` lets nothing else be expanded to.
+                    _ => out.copy_from_slice(&value.to_le_bytes()),
+                }
+            }
+        });
+}
+
+/// Sends bytes to the device, at most two pieces at a time.
+struct Upload<'a> {
+    gpu: &'a Gpu,
+    buffers: &'a [wgpu::Buffer],
+    /// The submission before the current one.
+    under_way: Option<wgpu::SubmissionIndex>,
+    since_submit: usize,
+}
+
+impl Upload<'_> {
+    fn write(&mut self, range: &BufferRange, at: u64, bytes: &[u8]) -> Result<(), RuntimeError> {
+        // The plan was verified: its ranges name buffers that exist.
+        let buffer = &self.buffers[range.buffer.0 as usize];
+        self.gpu.queue.write_buffer(buffer, range.offset + at, bytes);
+        self.since_submit += bytes.len();
+        if self.since_submit < PIECE { Ok(()) } else { self.submit() }
+    }
+
+    /// Submits what was written and waits for what was submitted before: wgpu frees the memory
+    /// between only then.
+    fn submit(&mut self) -> Result<(), RuntimeError> {
+        self.since_submit = 0;
+        let submission = self.gpu.queue.submit([]);
+        match self.under_way.replace(submission) {
+            Some(before) => self.gpu.wait(Some(before), "loading weights"),
+            None => Ok(()),
+        }
+    }
+}

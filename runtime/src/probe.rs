@@ -1,0 +1,161 @@
+//! Facts that only running a kernel tells: the real subgroup size, copy bandwidth, the cost of a
+//! dispatch.
+
+use crate::error::RuntimeError;
+use crate::gpu::Gpu;
+use crate::pipelines::compile;
+use crate::readback::read_words;
+use quarrel_ir::facts::DeviceKind;
+use quarrel_ir::plan::Access;
+use std::time::{Duration, Instant};
+
+/// GPUs lower their clocks when idle: they are kept busy this long before a measurement.
+const WARM_UP: Duration = Duration::from_millis(250);
+/// How long a measurement runs.
+const MEASURE: Duration = Duration::from_millis(250);
+
+const SUBGROUP_KERNEL: &str = "
+@group(0) @binding(0) var<storage, read_write> result: array<u32>;
+@compute @workgroup_size(128)
+fn main(@builtin(subgroup_size) size: u32, @builtin(local_invocation_index) thread: u32) {
+    let lanes = subgroupAdd(1u);
+    if thread == 0u { result[0] = lanes; result[1] = size; }
+}";
+
+const COPY_KERNEL: &str = "
+@group(0) @binding(0) var<storage, read> input: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> output: array<vec4<u32>>;
+@compute @workgroup_size(256)
+fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let step = groups.x * 256u;
+    for (var i = id.x; i < arrayLength(&output); i += step) { output[i] = input[i]; }
+}";
+
+const STEP_KERNEL: &str = "
+@group(0) @binding(0) var<storage, read_write> value: array<u32>;
+@compute @workgroup_size(32)
+fn main(@builtin(local_invocation_index) thread: u32) { value[thread] += 1u; }";
+
+/// Lanes of a subgroup, counted by a workgroup of 128.
+pub(crate) fn subgroup_size(gpu: &Gpu) -> Result<u32, RuntimeError> {
+    let kernel = Probe::new(gpu, "subgroup size", SUBGROUP_KERNEL, &[Access::Write])?;
+    let result = storage(gpu, 16);
+    let group = kernel.bind(gpu, &[&result]);
+    kernel.run(gpu, &group, 1, 1);
+    match read_words(gpu, &result, 0, 2)?[..] {
+        [lanes, _] if (4..=128).contains(&lanes) => Ok(lanes),
+        // A driver that runs subgroups half full reports the size all the same.
+        [_, size] if (4..=128).contains(&size) => Ok(size),
+        _ => Err(RuntimeError::Unsupported {
+            device: gpu.facts().name,
+            what: "subgroup size between 4 and 128".into(),
+        }),
+    }
+}
+
+/// Bytes per second that a kernel copies, read plus written.
+pub(crate) fn copy_bytes_per_s(gpu: &Gpu) -> Result<f64, RuntimeError> {
+    let facts = gpu.facts();
+    // Large enough to leave every cache behind: a data-centre GPU has 50 MB of it.
+    let wanted: u64 = if facts.kind == DeviceKind::Cpu { 64 << 20 } else { 512 << 20 };
+    let bytes = wanted.min(facts.max_binding_bytes).min(facts.max_buffer_bytes) & !255;
+    let kernel = Probe::new(gpu, "copy", COPY_KERNEL, &[Access::Read, Access::Write])?;
+    let (from, to) = (storage(gpu, bytes), storage(gpu, bytes));
+    gpu.faults.check("allocating buffers to measure bandwidth")?;
+    let group = kernel.bind(gpu, &[&from, &to]);
+    let groups = u32::try_from(bytes / 16 / 256).unwrap_or(u32::MAX).min(facts.max_grid).min(8192);
+    let (rounds, seconds) = kernel.time(gpu, &group, groups, 4)?;
+    Ok(2.0 * bytes as f64 * rounds as f64 / seconds)
+}
+
+/// Microseconds between dispatches, each of which waits for the one before.
+pub(crate) fn dispatch_us(gpu: &Gpu) -> Result<f64, RuntimeError> {
+    let kernel = Probe::new(gpu, "dispatch", STEP_KERNEL, &[Access::Write])?;
+    let value = storage(gpu, 256);
+    let group = kernel.bind(gpu, &[&value]);
+    let (rounds, seconds) = kernel.time(gpu, &group, 1, 1000)?;
+    Ok(seconds / rounds as f64 * 1e6)
+}
+
+fn storage(gpu: &Gpu, bytes: u64) -> wgpu::Buffer {
+    gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("probe"),
+        size: bytes,
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+        mapped_at_creation: false,
+    })
+}
+
+/// A kernel of this file, compiled.
+struct Probe {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+impl Probe {
+    fn new(gpu: &Gpu, name: &str, wgsl: &str, access: &[Access]) -> Result<Probe, RuntimeError> {
+        let layout = crate::pipelines::bind_group_layout(gpu, access);
+        let pipeline = compile(gpu, name, wgsl, &layout)?;
+        Ok(Probe { pipeline, layout })
+    }
+
+    fn bind(&self, gpu: &Gpu, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+        let entries: Vec<_> = (0u32..)
+            .zip(buffers)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding,
+                resource: buffer.as_entire_binding(),
+            })
+            .collect();
+        gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("probe"),
+            layout: &self.layout,
+            entries: &entries,
+        })
+    }
+
+    /// Submits `times` dispatches in one pass.
+    fn run(
+        &self,
+        gpu: &Gpu,
+        group: &wgpu::BindGroup,
+        groups: u32,
+        times: u32,
+    ) -> wgpu::SubmissionIndex {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&self.pipeline);
+            pass.set_bind_group(0, group, &[]);
+            for _ in 0..times {
+                pass.dispatch_workgroups(groups, 1, 1);
+            }
+        }
+        gpu.queue.submit([encoder.finish()])
+    }
+
+    /// Dispatches and seconds of a run that keeps the device busy, after a warm-up.
+    fn time(
+        &self,
+        gpu: &Gpu,
+        group: &wgpu::BindGroup,
+        groups: u32,
+        times: u32,
+    ) -> Result<(u64, f64), RuntimeError> {
+        let busy = |span: Duration| -> Result<(u64, f64), RuntimeError> {
+            let start = Instant::now();
+            let mut rounds = 0;
+            let mut last = self.run(gpu, group, groups, times);
+            while start.elapsed() < span {
+                let next = self.run(gpu, group, groups, times);
+                gpu.wait(Some(last), "measuring the device")?;
+                last = next;
+                rounds += u64::from(times);
+            }
+            gpu.wait(Some(last), "measuring the device")?;
+            Ok((rounds + u64::from(times), start.elapsed().as_secs_f64()))
+        };
+        busy(WARM_UP)?;
+        busy(MEASURE)
+    }
+}
