@@ -1,5 +1,6 @@
 //! What can be wrong with a graph, its weights or a step's inputs.
 
+use quarrel_ir::format::Format;
 use quarrel_ir::graph::VerifyError;
 use quarrel_ir::weight::{TensorInfo, WeightError};
 
@@ -24,14 +25,24 @@ pub enum ReferenceError {
         found: Box<TensorInfo>,
     },
     /// A weight's bytes are not as many as its shape says.
-    #[error("the weight {name:?} should have {expected:?} bytes, but it has {got}")]
+    #[error("the weight {name:?} should have {expected} bytes, but it has {got}")]
     WeightSize {
         /// The weight.
         name: String,
-        /// Bytes by format and shape; `None` where the shape has no such size.
-        expected: Option<u64>,
+        /// Bytes by format and shape.
+        expected: u64,
         /// Bytes found.
         got: usize,
+    },
+    /// A weight's rows are not whole blocks, or its size overflows.
+    #[error("the weight {name:?} cannot be {format} {shape:?}: its rows are not whole blocks")]
+    WeightShape {
+        /// The weight.
+        name: String,
+        /// Its format.
+        format: Format,
+        /// Its shape.
+        shape: Vec<u64>,
     },
     /// A value or state has an extent of zero, or more elements than can be counted.
     #[error("{what} has no size that can be computed with: its extents are {dims:?}")]

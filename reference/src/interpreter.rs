@@ -153,8 +153,13 @@ fn read(wanted: &TensorInfo, weights: &dyn WeightSource) -> Result<Vec<u8>, Refe
     let expected = outer
         .iter()
         .try_fold(1u64, |rows, &dim| rows.checked_mul(dim))
-        .and_then(|rows| wanted.format.row_bytes(wanted.row_len())?.checked_mul(rows));
-    if expected != Some(bytes.len() as u64) {
+        .and_then(|rows| wanted.format.row_bytes(wanted.row_len())?.checked_mul(rows))
+        .ok_or_else(|| ReferenceError::WeightShape {
+            name: wanted.name.clone(),
+            format: wanted.format,
+            shape: wanted.shape.clone(),
+        })?;
+    if expected != bytes.len() as u64 {
         let (name, got) = (wanted.name.clone(), bytes.len());
         return Err(ReferenceError::WeightSize { name, expected, got });
     }

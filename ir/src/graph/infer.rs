@@ -90,7 +90,7 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[ValueId]) -> Result<Type
         Op::Reshape(dims) => check.reshape(dims),
         Op::Slice { start, len } => check.slice(*start, *len),
         Op::Append => check.append(),
-        Op::Attention(_) => check.attention(),
+        Op::Attention(spec) => check.attention(spec.window),
     }
 }
 
@@ -252,9 +252,17 @@ impl Check<'_> {
         Ok(Type::State(id))
     }
 
-    fn attention(&self) -> Result<Type, TypeError> {
+    fn attention(&self, window: Option<u32>) -> Result<Type, TypeError> {
         self.arity(5, "5 (q, keys, values, slot, position)")?;
         let q = self.float(0)?;
+        if q.rows != Some(RunDim::Tokens) {
+            return Err(self.expected(0, "a value with a row for each token"));
+        }
+        if window == Some(0) {
+            return Err(
+                self.mismatch("a window holds at least the row itself, so it is not 0".into())
+            );
+        }
         let row = |operand| Ok(&self.graph.states[self.state(operand)?.0 as usize].row);
         let (keys, values) = (row(1)?, row(2)?);
         self.ids(3, RunDim::Tokens)?;

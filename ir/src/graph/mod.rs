@@ -5,11 +5,15 @@
 //! several nodes (linear use of states, outputs) is checked by [`Graph::verify`].
 
 mod infer;
+mod lex;
 mod op;
+mod parse;
+mod text;
 mod types;
 mod verify;
 
 pub use infer::TypeError;
+pub use lex::{TextError, TextProblem};
 pub use op::{Attention, BinaryOp, Input, NormKind, Normalize, Op, Rope, RopeStyle, UnaryOp};
 pub use types::{
     Addressing, DType, RunDim, StateDecl, StateFormat, StateId, TensorType, Type, ValueId, WeightId,

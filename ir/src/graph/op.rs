@@ -200,6 +200,34 @@ impl Op {
     }
 }
 
+impl Input {
+    /// Every input.
+    pub const ALL: [Input; 4] = [Input::Tokens, Input::Position, Input::Slot, Input::OutRows];
+
+    /// The input's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Input::Tokens => "tokens",
+            Input::Position => "position",
+            Input::Slot => "slot",
+            Input::OutRows => "out_rows",
+        }
+    }
+}
+
+impl RopeStyle {
+    /// Every style.
+    pub const ALL: [RopeStyle; 2] = [RopeStyle::Interleaved, RopeStyle::Half];
+
+    /// The style's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RopeStyle::Interleaved => "interleaved",
+            RopeStyle::Half => "half",
+        }
+    }
+}
+
 impl UnaryOp {
     /// Every unary function.
     pub const ALL: [UnaryOp; 9] = [

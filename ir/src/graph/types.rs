@@ -91,6 +91,17 @@ pub enum StateFormat {
 }
 
 impl StateFormat {
+    /// Every format.
+    pub const ALL: [StateFormat; 2] = [StateFormat::F32, StateFormat::F16];
+
+    /// The format's name in the IR text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            StateFormat::F32 => "f32",
+            StateFormat::F16 => "f16",
+        }
+    }
+
     /// Bytes of one element.
     pub const fn bytes(self) -> u64 {
         match self {
@@ -105,6 +116,18 @@ impl StateFormat {
 pub enum Addressing {
     /// One row for each position up to the context length: row `position` of the slot.
     Append,
+}
+
+impl Addressing {
+    /// Every rule.
+    pub const ALL: [Addressing; 1] = [Addressing::Append];
+
+    /// The rule's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Addressing::Append => "append",
+        }
+    }
 }
 
 /// A state that lives across steps, one copy for each slot. It starts as zeros.

@@ -1,0 +1,238 @@
+//! Each op's arithmetic against values computed by hand and against identities.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use quarrel_ir::format::Format;
+use quarrel_ir::graph::{Addressing, StateDecl, StateFormat};
+use quarrel_ir::graph::{Attention, BinaryOp, NormKind, Normalize, Rope, RopeStyle, UnaryOp};
+use quarrel_reference::ops::{self, AttentionShape, Cache, Matrix};
+use quarrel_reference::{StateRows, round};
+
+#[track_caller]
+fn assert_close(got: &[f32], expected: &[f32]) {
+    assert_eq!(got.len(), expected.len(), "{got:?} {expected:?}");
+    for (got_one, expected_one) in got.iter().zip(expected) {
+        let error = (got_one - expected_one).abs();
+        assert!(error <= 1e-6 * expected_one.abs().max(1.0), "{got:?} is not {expected:?}");
+    }
+}
+
+#[test]
+fn unary_functions_have_their_textbook_values() {
+    let cases = [
+        (UnaryOp::Neg, 1.5, -1.5),
+        (UnaryOp::Exp, 1.0, 2.718_281_7),
+        (UnaryOp::Tanh, 0.5, 0.462_117_16),
+        (UnaryOp::Sigmoid, 0.0, 0.5),
+        (UnaryOp::Sigmoid, 2.0, 0.880_797_1),
+        (UnaryOp::Silu, 1.0, 0.731_058_6),
+        (UnaryOp::Silu, -2.0, -0.238_405_85),
+        (UnaryOp::Gelu, 1.0, 0.841_192),
+        (UnaryOp::Gelu, -0.5, -0.154_285_99),
+        (UnaryOp::GeluErf, 1.0, 0.841_344_7),
+        (UnaryOp::GeluErf, -0.5, -0.154_268_77),
+        (UnaryOp::Relu, -3.0, 0.0),
+        (UnaryOp::Relu, 3.0, 3.0),
+        (UnaryOp::Sqrt, 2.0, 1.414_213_5),
+    ];
+    for (op, x, expected) in cases {
+        assert_close(&ops::unary(op, &[x]), &[expected]);
+    }
+    for op in UnaryOp::ALL {
+        assert!(cases.iter().any(|case| case.0 == op), "{} has a case", op.name());
+    }
+}
+
+#[test]
+fn activations_do_not_overflow() {
+    for op in [UnaryOp::Sigmoid, UnaryOp::Silu, UnaryOp::Gelu, UnaryOp::GeluErf, UnaryOp::Tanh] {
+        let far = ops::unary(op, &[-1e4, 1e4]);
+        assert!(far.iter().all(|y| y.is_finite()), "{}: {far:?}", op.name());
+        assert!(far[0] == 0.0 || op == UnaryOp::Tanh, "{}: {far:?}", op.name());
+    }
+}
+
+#[test]
+fn binary_functions_repeat_the_shorter_operand() {
+    let a = [6.0, 8.0, -9.0, 12.0];
+    assert_eq!(ops::binary(BinaryOp::Add, &a, &[1.0]), [7.0, 9.0, -8.0, 13.0]);
+    assert_eq!(ops::binary(BinaryOp::Sub, &[1.0], &a), [-5.0, -7.0, 10.0, -11.0]);
+    assert_eq!(ops::binary(BinaryOp::Mul, &a, &[2.0, 3.0]), [12.0, 24.0, -18.0, 36.0]);
+    assert_eq!(ops::binary(BinaryOp::Div, &a, &[2.0, 4.0]), [3.0, 2.0, -4.5, 3.0]);
+    assert_eq!(ops::binary(BinaryOp::Max, &a, &[7.0]), [7.0, 8.0, 7.0, 12.0]);
+    assert_eq!(ops::binary(BinaryOp::Min, &a, &[7.0]), [6.0, 7.0, -9.0, 7.0]);
+    assert_eq!(ops::binary(BinaryOp::Add, &[], &[1.0, 2.0]), []);
+}
+
+#[test]
+fn linear_is_a_product_with_the_transposed_weight() {
+    let x = [1.0, 2.0, 3.0, -1.0, 0.0, 1.0];
+    let w = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, -1.0, 2.0, 0.5, 0.5, 0.5];
+    let y = ops::linear(&x, Matrix::Plain(&w), 4, 3);
+    assert_eq!(y, [1.0, 6.0, 4.0, 3.0, -1.0, 0.0, 2.0, 0.0]);
+    assert_eq!(ops::linear(&[], Matrix::Plain(&w), 4, 3), []);
+}
+
+#[test]
+fn packed_weights_are_read_as_their_values() {
+    for format in Format::ALL {
+        // Any bytes are blocks; an F16 or BF16 whose upper byte is 0x3c is near 1.
+        let (m, k) = (3, 64);
+        let len = m * k / format.block_len() * format.block_bytes();
+        let mut bytes: Vec<u8> = (0..len).map(|i| (i * 37 % 251) as u8).collect();
+        match format {
+            Format::F32 => bytes.iter_mut().skip(3).step_by(4).for_each(|b| *b = 0x3f),
+            Format::F16 | Format::BF16 => {
+                bytes.iter_mut().skip(1).step_by(2).for_each(|b| *b = 0x3c);
+            }
+            _ => bytes.chunks_exact_mut(format.block_bytes()).for_each(|block| {
+                block[1] = 0x2c;
+                block[3] = 0x2c;
+            }),
+        }
+        let mut plain = vec![0.0; m * k];
+        format.dequantize(&bytes, &mut plain);
+        let x: Vec<f32> = (0..2 * k).map(|i| (i as f32 * 0.7).sin()).collect();
+        let packed = ops::linear(&x, Matrix::Packed(format, &bytes), m, k);
+        assert_eq!(packed, ops::linear(&x, Matrix::Plain(&plain), m, k), "{format}");
+        let rows = ops::embed(Matrix::Packed(format, &bytes), k, &[2, 0]);
+        assert_eq!(rows, ops::gather_rows(&plain, k, &[2, 0]), "{format}");
+    }
+}
+
+#[test]
+fn rows_and_parts_are_chosen() {
+    let x = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+    assert_eq!(ops::gather_rows(&x, 2, &[2, 0, 2]), [4.0, 5.0, 0.0, 1.0, 4.0, 5.0]);
+    assert_eq!(ops::slice(&x, 3, 1, 2), [1.0, 2.0, 4.0, 5.0]);
+}
+
+#[test]
+fn normalisation_divides_by_the_root_of_mean_square_or_variance() {
+    let rms = |eps| Normalize { kind: NormKind::Rms, eps };
+    let root = 12.5f32.sqrt();
+    assert_close(&ops::normalize(&[3.0, 4.0], 2, &rms(0.0)), &[3.0 / root, 4.0 / root]);
+    assert_close(&ops::normalize(&[3.0, 4.0], 2, &rms(3.5)), &[0.75, 1.0]);
+    assert_close(&ops::normalize(&[3.0, 4.0, 0.0, 0.0], 2, &rms(3.5)), &[0.75, 1.0, 0.0, 0.0]);
+    let layer = Normalize { kind: NormKind::Layer, eps: 0.0 };
+    let half = 1.5f32.sqrt();
+    assert_close(&ops::normalize(&[1.0, 2.0, 3.0], 3, &layer), &[-half, 0.0, half]);
+    assert_close(&ops::normalize(&[11.0, 12.0, 13.0], 3, &layer), &[-half, 0.0, half]);
+}
+
+const PLAIN_ROPE: Rope =
+    Rope { base: 10000.0, scale: 1.0, magnitude: 1.0, dims: 4, style: RopeStyle::Interleaved };
+
+#[test]
+fn rope_turns_pairs_by_hand_computed_angles() {
+    use std::f32::consts::FRAC_PI_2;
+    // Pair 0 turns by π/2 a position, pair 1 by π/2 · 10000^(-1/2).
+    let spec = Rope { scale: FRAC_PI_2, ..PLAIN_ROPE };
+    let x = [1.0, 0.0, 1.0, 0.0, 7.0];
+    let small = FRAC_PI_2 / 100.0;
+    let turned = [0.0, 1.0, small.cos(), small.sin(), 7.0];
+    assert_close(&ops::rope(&x, 1, 5, &[1], None, &spec), &turned);
+    let half = Rope { style: RopeStyle::Half, magnitude: 2.0, ..spec };
+    let x = [1.0, 1.0, 0.0, 0.0, 7.0];
+    let turned = [0.0, 2.0 * small.cos(), 2.0, 2.0 * small.sin(), 7.0];
+    assert_close(&ops::rope(&x, 1, 5, &[1], None, &half), &turned);
+}
+
+#[test]
+fn rope_factors_divide_the_angle() {
+    let x = [0.3, -1.0, 2.0, 0.25];
+    let slowed = ops::rope(&x, 1, 4, &[6], Some(&[2.0, 2.0]), &PLAIN_ROPE);
+    assert_close(&slowed, &ops::rope(&x, 1, 4, &[3], None, &PLAIN_ROPE));
+    let scaled = Rope { scale: 0.5, ..PLAIN_ROPE };
+    assert_close(&slowed, &ops::rope(&x, 1, 4, &[6], None, &scaled));
+}
+
+#[test]
+fn rope_keeps_position_zero_and_relative_products() {
+    let (q, k) = ([0.3, -1.0, 2.0, 0.25], [1.0, 0.5, -0.75, 2.0]);
+    for style in [RopeStyle::Interleaved, RopeStyle::Half] {
+        let spec = Rope { style, ..PLAIN_ROPE };
+        let turn = |x: &[f32], position| ops::rope(x, 1, 4, &[position], None, &spec);
+        assert_eq!(turn(&q, 0), q);
+        let product = |m, n| {
+            let (q, k) = (turn(&q, m), turn(&k, n));
+            q.iter().zip(&k).map(|(a, b)| a * b).sum::<f32>()
+        };
+        assert_close(&[product(5, 3), product(905, 903)], &[product(2, 0), product(2, 0)]);
+    }
+}
+
+/// Two slots of four rows, one key and value head of two elements.
+const SHAPE: AttentionShape = AttentionShape { heads: 2, kv_heads: 1, size: 2, value_size: 2 };
+const PLAIN: Attention = Attention { scale: 1.0, window: None, softcap: None };
+const VALUES: [f32; 16] =
+    [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, -1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -7.0, -8.0];
+
+fn attend(keys: &[f32], q: &[f32], slot: u32, position: u32, spec: &Attention) -> Vec<f32> {
+    let cache = Cache { keys, values: &VALUES, context: 4 };
+    ops::attention(q, SHAPE, cache, &[slot], &[position], spec)
+}
+
+#[test]
+fn attention_with_equal_scores_is_the_mean_of_the_rows_it_may_see() {
+    let (keys, q) = ([0.5; 16], [1.0, -1.0, 2.0, 0.0]);
+    assert_close(&attend(&keys, &q, 0, 0, &PLAIN), &[1.0, 2.0, 1.0, 2.0]);
+    assert_close(&attend(&keys, &q, 0, 2, &PLAIN), &[3.0, 4.0, 3.0, 4.0]);
+    assert_close(&attend(&keys, &q, 1, 1, &PLAIN), &[-2.0, -3.0, -2.0, -3.0]);
+    for (window, mean) in [(1, 7.0), (2, 6.0), (4, 4.0), (100, 4.0)] {
+        let spec = Attention { window: Some(window), ..PLAIN };
+        let expected = [mean, mean + 1.0, mean, mean + 1.0];
+        assert_close(&attend(&keys, &q, 0, 3, &spec), &expected);
+    }
+}
+
+#[test]
+fn attention_weights_are_the_softmax_of_scaled_and_capped_scores() {
+    let mut keys = [0.0; 16];
+    keys[..4].copy_from_slice(&[1.0, 0.0, 0.0, 3.0]);
+    let q = [2.0, 0.0, 0.0, 40.0];
+    let expected = |score: [f64; 2]| {
+        let weight = 1.0 / (1.0 + (score[1] - score[0]).exp());
+        let row = |c: f64| (weight * (c + 1.0) + (1.0 - weight) * (c + 3.0)) as f32;
+        [row(0.0), row(1.0)]
+    };
+    let spec = Attention { scale: 0.5, ..PLAIN };
+    let plain = [expected([1.0, 0.0]), expected([0.0, 60.0])].concat();
+    assert_close(&attend(&keys, &q, 0, 1, &spec), &plain);
+    let cap = |z: f64| 3.0 * (z / 3.0).tanh();
+    let capped = [expected([cap(1.0), 0.0]), expected([0.0, cap(60.0)])].concat();
+    assert_close(&attend(&keys, &q, 0, 1, &Attention { softcap: Some(3.0), ..spec }), &capped);
+}
+
+#[test]
+fn query_heads_share_key_heads_in_order() {
+    let shape = AttentionShape { heads: 4, kv_heads: 2, size: 1, value_size: 1 };
+    let cache = Cache { keys: &[1.0, 1.0], values: &[10.0, 20.0], context: 1 };
+    let y = ops::attention(&[1.0; 4], shape, cache, &[0], &[0], &PLAIN);
+    assert_eq!(y, [10.0, 10.0, 20.0, 20.0]);
+}
+
+#[test]
+fn states_round_to_nearest_even_on_write() {
+    let ulp = 2f32.powi(-10);
+    assert_eq!(round(StateFormat::F16, 1.0 + ulp / 2.0), 1.0);
+    assert_eq!(round(StateFormat::F16, 1.0 + 1.5 * ulp), 1.0 + 2.0 * ulp);
+    assert_eq!(round(StateFormat::F16, 1.0 + 0.51 * ulp), 1.0 + ulp);
+    assert_eq!(round(StateFormat::F16, 70000.0), f32::INFINITY);
+    assert_eq!(round(StateFormat::F32, 1.0 + ulp / 2.0), 1.0 + ulp / 2.0);
+}
+
+#[test]
+fn append_writes_one_row_of_one_slot() {
+    let decl = StateDecl {
+        name: "k".into(),
+        format: StateFormat::F16,
+        row: vec![2],
+        addressing: Addressing::Append,
+    };
+    let mut state = StateRows::new(&decl, 2, 3).unwrap();
+    state.append(&[1.0, 1.0 + 2f32.powi(-12), 5.0, 6.0], &[1, 0], &[2, 1]);
+    assert_eq!(state.rows(), [0.0, 0.0, 5.0, 6.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+    assert!(StateRows::new(&decl, usize::MAX, 3).is_err());
+    assert!(StateRows::new(&StateDecl { row: vec![2, 0], ..decl }, 2, 3).is_err());
+}
