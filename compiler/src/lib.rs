@@ -1,1 +1,109 @@
-//! compiler
+//! Graph to plan.
+//!
+//! The passes, in order, one file each:
+//!
+//! | pass | file | does |
+//! |---|---|---|
+//! | canonicalise | `canonicalise.rs` | removes what computes nothing |
+//! | fuse | `fuse/` | decides which values a kernel computes together |
+//! | schedule | `schedule.rs` | orders the kernels |
+//! | lay out weights | `lower/weights.rs` | joins, places and packs tensors |
+//! | choose and lower kernels | `lower/` | makes each region a kernel |
+//! | plan memory | `memory.rs` | gives values buffers |
+//! | emit | `emit.rs` | writes the plan |
+//!
+//! Binding and shape inference happen as the graph is built; a graph that reaches this crate is
+//! typed. Nothing here knows a device beyond its facts, or a model beyond its graph.
+
+mod emit;
+mod error;
+mod fuse;
+mod lower;
+mod memory;
+mod region;
+mod sample;
+mod schedule;
+
+pub use error::CompileError;
+
+use emit::Emission;
+use lower::{Context, Launch, WeightTable};
+use memory::Pool;
+use quarrel_ir::facts::DeviceFacts;
+use quarrel_ir::graph::{Graph, ValueId};
+use quarrel_ir::plan::{ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, identity};
+use region::Region;
+
+/// Compiles `graph` for `device`.
+///
+/// # Errors
+/// If the graph is not valid, the device's kernels cannot do what it needs, a tensor is too large
+/// for the device, or the options contradict each other.
+pub fn compile(
+    graph: &Graph,
+    device: &DeviceFacts,
+    options: &PlanOptions,
+) -> Result<Plan, CompileError> {
+    check_options(options)?;
+    graph.verify()?;
+    let output = graph.output().ok_or_else(|| {
+        CompileError::Graph(quarrel_ir::graph::VerifyError::NoOutput(graph.name.clone()))
+    })?;
+    let fused = fuse::fuse(graph, options.fuse);
+    let regions = schedule::schedule(graph, fused.regions);
+    let weights = WeightTable::build(graph, &regions, options.weights, device)?;
+    let output = region::storage(graph, output);
+    let mut emission = Emission::new(graph, options, &weights, output);
+    let mut pool = Pool::default();
+    let mut programs = Vec::new();
+    for (name, phase) in [("prefill", Phase::Prefill), ("decode", Phase::Decode)] {
+        let context = Context { graph, weights: &weights, device, options, phase };
+        let launches = lower_all(context, &regions)?;
+        let assigned = pool.assign(graph, options, name, &launches, output);
+        programs.push(emission.program(name, phase, &regions, launches, &assigned)?);
+    }
+    let model = model_facts(graph, output);
+    programs.extend(sample::programs(&mut emission, device, &model, options));
+    emission.add_pool(pool);
+    let plan = Plan {
+        version: PLAN_VERSION,
+        identity: identity(graph, device, options),
+        model,
+        options: options.clone(),
+        device: device.clone(),
+        buffers: emission.buffers,
+        io: emission.io,
+        kernels: emission.kernels,
+        programs,
+        load: weights.load,
+        decisions: fused.decisions,
+    };
+    plan.verify()?;
+    Ok(plan)
+}
+
+fn lower_all(context: Context<'_>, regions: &[Region]) -> Result<Vec<Launch>, CompileError> {
+    regions.iter().map(|region| lower::lower(context, region)).collect()
+}
+
+fn check_options(options: &PlanOptions) -> Result<(), CompileError> {
+    let positive = [
+        ("context", options.context),
+        ("chunk", options.chunk),
+        ("slots", options.slots),
+        ("out_rows", options.out_rows),
+    ];
+    match positive.into_iter().find(|(_, n)| *n == 0) {
+        Some((name, _)) => Err(CompileError::Options(format!("{name} must be at least 1"))),
+        None => Ok(()),
+    }
+}
+
+fn model_facts(graph: &Graph, output: ValueId) -> ModelFacts {
+    let layers = graph.values().filter_map(|v| graph.node(v).origin.layer).max();
+    ModelFacts {
+        architecture: graph.name.clone(),
+        vocabulary: graph.tensor(output).map_or(0, |t| t.width() as u32),
+        layers: layers.map_or(0, |last| last + 1),
+    }
+}

@@ -9,8 +9,10 @@
 //! buffer, is aligned and within the device's limits; no dispatch binds a buffer both read-only and
 //! writable; grids stay within the device's limit.
 
+mod identity;
 mod verify;
 
+pub use identity::identity;
 pub use verify::PlanError;
 
 use crate::facts::DeviceFacts;

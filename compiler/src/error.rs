@@ -1,0 +1,49 @@
+//! What can go wrong in compilation, and who is to blame.
+
+use quarrel_ir::graph::VerifyError;
+use quarrel_ir::plan::PlanError;
+
+/// A graph could not be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The graph breaks a rule: a bug in whoever built it.
+    #[error("the graph is not valid: {0}")]
+    Graph(#[from] VerifyError),
+    /// The plan breaks a rule: a bug of the compiler.
+    #[error("a bug in the compiler: the plan is not valid: {0}")]
+    Plan(#[from] PlanError),
+    /// A pass left a graph that breaks a rule: a bug of the compiler.
+    #[error("a bug in the compiler: the pass {pass:?} broke the graph: {error}")]
+    Pass {
+        /// The pass.
+        pass: &'static str,
+        /// What is broken.
+        error: VerifyError,
+    },
+    /// The kernels of this device cannot do what the model needs.
+    #[error("{what} is not supported: {why}")]
+    Unsupported {
+        /// Which part of the model.
+        what: String,
+        /// What would be needed.
+        why: String,
+    },
+    /// A tensor is larger than the device can bind.
+    #[error(
+        "the tensor {tensor:?} needs {needs} bytes in one binding, but {device} binds at most {has}: \
+         use another device, or a file with smaller weights"
+    )]
+    TooLarge {
+        /// The tensor.
+        tensor: String,
+        /// What it needs.
+        needs: u64,
+        /// The device.
+        device: String,
+        /// What the device can do.
+        has: u64,
+    },
+    /// The options contradict each other.
+    #[error("{0}")]
+    Options(String),
+}

@@ -1,0 +1,157 @@
+//! Fusion: which values are computed by the same kernel.
+//!
+//! Before: a verified graph. After: regions, each a kernel to be; every value that anything needs
+//! is computed by a region, and the regions' dependencies are acyclic.
+//!
+//! Regions grow around anchors by legality and cost, never by a model's shape or names:
+//! 1. products of the same value are merged;
+//! 2. an op joins the epilogue of the product that yields its operand when each of its elements
+//!    needs only sums of the same unit, and its other operands do not wait for that product;
+//! 3. what computes a product's operand row by row joins its prologue, and is computed again by
+//!    every workgroup, unless somebody else needs it in memory;
+//! 4. what is left is computed by row kernels, as much in each as reads the same rows.
+
+mod epilogue;
+mod prologue;
+
+use crate::region::{Anchor, ProductAnchor, Region, UnitGroup, is_leaf, label, storage};
+use quarrel_ir::graph::{Graph, Op, ValueId};
+use quarrel_ir::plan::{Decision, Place};
+use quarrel_kernels::product::Order;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Regions in no particular order, and what was decided.
+#[derive(Clone, Debug, Default)]
+pub struct Fused {
+    /// The regions.
+    pub regions: Vec<Region>,
+    /// Decisions, taken and declined.
+    pub decisions: Vec<Decision>,
+}
+
+/// State of fusion over one graph.
+struct Fusion<'g> {
+    graph: &'g Graph,
+    regions: Vec<Region>,
+    /// The anchored region that computes each value.
+    home: BTreeMap<ValueId, usize>,
+    /// Values that must be in memory.
+    needed: BTreeSet<ValueId>,
+    decisions: Vec<Decision>,
+}
+
+/// Fuses `graph`; with `fuse` off, every op is its own region.
+pub fn fuse(graph: &Graph, fuse: bool) -> Fused {
+    let mut fusion = Fusion {
+        graph,
+        regions: Vec::new(),
+        home: BTreeMap::new(),
+        needed: BTreeSet::new(),
+        decisions: Vec::new(),
+    };
+    fusion.make_anchors(fuse);
+    if fuse {
+        fusion.grow_epilogues();
+    }
+    fusion.find_needed(fuse);
+    if fuse {
+        fusion.grow_prologues();
+    }
+    fusion.make_rows(fuse);
+    fusion.set_outputs();
+    Fused { regions: fusion.regions, decisions: fusion.decisions }
+}
+
+impl Fusion<'_> {
+    fn decide(&mut self, at: ValueId, rule: &str, taken: bool, reason: String) {
+        let layer = self.graph.node(at).origin.layer;
+        if layer.unwrap_or(0) > 0 {
+            return;
+        }
+        let at = label(self.graph, at);
+        self.decisions.push(Decision { at, layer, rule: rule.into(), taken, reason });
+    }
+
+    /// One region for each attention and for the products of each value.
+    fn make_anchors(&mut self, merge: bool) {
+        let mut by_operand: BTreeMap<ValueId, usize> = BTreeMap::new();
+        for value in self.graph.values() {
+            match self.graph.op(value) {
+                Op::Linear => {
+                    let x = self.graph.operands(value)[0];
+                    let group = UnitGroup {
+                        linears: vec![value],
+                        units: self.graph.tensor(value).map_or(0, |t| t.width()),
+                        order: Order::Plain,
+                        members: BTreeSet::new(),
+                    };
+                    if merge && let Some(&index) = by_operand.get(&x) {
+                        self.merge_product(index, value, group);
+                        continue;
+                    }
+                    by_operand.insert(x, self.regions.len());
+                    let anchor = Anchor::Product(ProductAnchor { x, groups: vec![group] });
+                    self.add_anchor(anchor, value);
+                }
+                Op::Attention(_) => self.add_anchor(Anchor::Attention(value), value),
+                _ => {}
+            }
+        }
+    }
+
+    fn add_anchor(&mut self, anchor: Anchor, value: ValueId) {
+        self.home.insert(value, self.regions.len());
+        let members = [(value, Place::Anchor)].into();
+        self.regions.push(Region { anchor, members, outputs: vec![], reasons: vec![] });
+    }
+
+    fn merge_product(&mut self, index: usize, value: ValueId, group: UnitGroup) {
+        let Anchor::Product(product) = &mut self.regions[index].anchor else { return };
+        let first = product.groups[0].linears[0];
+        product.groups.push(group);
+        self.regions[index].members.insert(value, Place::Anchor);
+        self.home.insert(value, index);
+        let reason = format!(
+            "multiplies the same rows as {}: one kernel reads them once",
+            label(self.graph, first)
+        );
+        self.decide(value, "merge-products", true, reason);
+    }
+
+    /// What anchored regions and the graph's output need in memory.
+    fn find_needed(&mut self, fuse: bool) {
+        let graph = self.graph;
+        self.needed.extend(graph.output().map(|output| storage(graph, output)));
+        for region in &self.regions {
+            for (&member, &place) in &region.members {
+                let operands = graph.operands(member);
+                let skip_x = fuse && place == Place::Anchor && matches!(graph.op(member), Op::Linear);
+                for operand in operands.into_iter().skip(usize::from(skip_x)) {
+                    if !region.members.contains_key(&operand) && !is_leaf(graph, operand) {
+                        self.needed.insert(storage(graph, operand));
+                    }
+                }
+            }
+        }
+        if !fuse {
+            let all = graph.values().filter(|&v| !is_leaf(graph, v)).map(|v| storage(graph, v));
+            self.needed.extend(all);
+        }
+    }
+
+    /// Stored members of each anchored region; regions that nothing needs are dropped.
+    fn set_outputs(&mut self) {
+        let (graph, needed) = (self.graph, &self.needed);
+        for region in &mut self.regions {
+            if region.anchor == Anchor::Rows {
+                continue;
+            }
+            let stored = |value: &ValueId| {
+                matches!(graph.op(*value), Op::Append) || needed.contains(value)
+            };
+            let computed = region.members.iter().filter(|(_, place)| **place != Place::Prologue);
+            region.outputs = computed.map(|(&value, _)| value).filter(stored).collect();
+        }
+        self.regions.retain(|region| !region.outputs.is_empty());
+    }
+}

@@ -1,0 +1,296 @@
+//! Element expressions: fused ops as WGSL statements for one element, or four, of a value.
+
+use super::bindings::{Bindings, IoBuffer, Resource};
+use super::weights::WeightTable;
+use crate::region::{is_leaf, storage};
+use quarrel_ir::graph::{Graph, Input, NormKind, Normalize, Op, Rope, RopeStyle, ValueId, WeightId};
+use quarrel_ir::plan::Access;
+use quarrel_kernels::elementwise;
+use quarrel_kernels::formats::{snippet, unit_value};
+use quarrel_kernels::row_program::float;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where an element is: a row and a place in it, both WGSL expressions. A place counts vectors of
+/// four elements where the expression is wide.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct At {
+    /// The row of the value's row axis.
+    pub row: String,
+    /// The place among the row's elements.
+    pub place: String,
+}
+
+/// Emits expressions for the values of one region.
+pub struct Emitter<'a> {
+    pub graph: &'a Graph,
+    pub weights: &'a WeightTable,
+    /// Values computed here rather than read.
+    pub inline: BTreeSet<ValueId>,
+    /// WGSL for the sum of a product at a unit, by product.
+    pub sums: BTreeMap<ValueId, Box<dyn Fn(&str) -> String + 'a>>,
+    /// Names of the statistics of each normalisation: `[mean,] inverse root`.
+    pub statistics: BTreeMap<ValueId, Vec<String>>,
+    pub bindings: Bindings,
+    /// Functions that expressions call, each once.
+    pub helpers: Vec<String>,
+}
+
+/// Statements of one function, with what they have named already.
+#[derive(Default)]
+pub struct Body {
+    pub text: String,
+    named: BTreeMap<(ValueId, At), String>,
+    count: usize,
+}
+
+impl Body {
+    fn bind(&mut self, expression: &str) -> String {
+        let name = format!("e{}", self.count);
+        self.count += 1;
+        self.text.push_str(&format!("    let {name} = {expression};\n"));
+        name
+    }
+}
+
+impl Emitter<'_> {
+    /// The name of `value` at `at` after statements added to `body`; a `vec4<f32>` where `wide`.
+    pub fn value(&mut self, body: &mut Body, value: ValueId, at: &At, wide: bool) -> String {
+        let key = (value, at.clone());
+        if let Some(name) = body.named.get(&key) {
+            return name.clone();
+        }
+        let expression = self.expression(body, value, at, wide);
+        let name = body.bind(&expression);
+        body.named.insert(key, name.clone());
+        name
+    }
+
+    fn expression(&mut self, body: &mut Body, value: ValueId, at: &At, wide: bool) -> String {
+        let graph = self.graph;
+        if let Some(sum) = self.sums.get(&value) {
+            return sum(&at.place);
+        }
+        let operands = graph.operands(value);
+        match graph.op(value) {
+            Op::Scalar(x) if wide => return format!("vec4<f32>({})", float(*x)),
+            Op::Scalar(x) => return float(*x),
+            Op::Weight(id) => return self.vector(*id, at, wide),
+            Op::Reshape(_) => return self.value(body, operands[0], at, wide),
+            _ => {}
+        }
+        if !self.inline.contains(&value) {
+            return self.load(value, at, wide);
+        }
+        match graph.op(value) {
+            Op::Unary(op) => {
+                let x = self.value(body, operands[0], at, wide);
+                self.helper(elementwise::helpers(*op).to_string());
+                elementwise::unary(*op, &x, wide)
+            }
+            Op::Binary(op) => {
+                let a = self.operand(body, value, operands[0], at, wide);
+                let b = self.operand(body, value, operands[1], at, wide);
+                elementwise::binary(*op, &a, &b)
+            }
+            Op::Normalize(norm) => self.normalized(body, value, norm, operands[0], at, wide),
+            Op::Rope(rope) => self.rope(body, rope, value, &operands, at),
+            Op::GatherRows => {
+                let rows = self.io(IoBuffer::OutRows);
+                let at = At { row: format!("{rows}[{}]", at.row), place: at.place.clone() };
+                self.value(body, operands[0], &at, wide)
+            }
+            Op::Embed => self.embed(operands[0], at, wide),
+            Op::Slice { start, len } => self.slice(body, operands[0], (*start, *len), at, wide),
+            op => unreachable!("{} is never fused as an element expression", op.name()),
+        }
+    }
+
+    /// An operand of a binary op, which may repeat along the leading axes of the result.
+    fn operand(
+        &mut self,
+        body: &mut Body,
+        value: ValueId,
+        operand: ValueId,
+        at: &At,
+        wide: bool,
+    ) -> String {
+        let width = |v| self.graph.tensor(v).map_or(1, |t| t.width());
+        let (whole, part) = (width(value), width(operand));
+        if part == whole || part == 1 {
+            return self.value(body, operand, at, wide);
+        }
+        let period = if wide { part / 4 } else { part };
+        let place = format!("({}) % {period}u", at.place);
+        self.value(body, operand, &At { row: at.row.clone(), place }, wide)
+    }
+
+    /// An element of a weight that is no matrix of a product.
+    fn vector(&mut self, id: WeightId, at: &At, wide: bool) -> String {
+        let range = self.weights.vector(id);
+        let element = if wide { "vec4<f32>" } else { "f32" };
+        let name = self.bindings.name(Resource::Weight(range), element, Access::Read);
+        if self.graph.weights[id.0 as usize].elements() == 1 {
+            let first = if wide { format!("vec4<f32>({name}[0].x)") } else { format!("{name}[0]") };
+            return first;
+        }
+        format!("{name}[{}]", at.place)
+    }
+
+    /// An element of a value in memory.
+    fn load(&mut self, value: ValueId, at: &At, wide: bool) -> String {
+        let home = storage(self.graph, value);
+        debug_assert!(!is_leaf(self.graph, home), "leaves are emitted in place");
+        let width = self.graph.tensor(home).map_or(1, |t| t.width());
+        let (element, width) = if wide { ("vec4<f32>", width / 4) } else { ("f32", width) };
+        let name = self.bindings.name(Resource::Value(home), element, Access::Read);
+        format!("{name}[({}) * {width}u + {}]", at.row, at.place)
+    }
+
+    /// The name of one of the step's own buffers.
+    pub fn io(&mut self, io: IoBuffer) -> String {
+        self.bindings.name(Resource::Io(io), "u32", Access::Read)
+    }
+
+    /// Adds a function that expressions call, once.
+    fn helper(&mut self, text: String) {
+        if !text.is_empty() && !self.helpers.contains(&text) {
+            self.helpers.push(text);
+        }
+    }
+
+    fn normalized(
+        &mut self,
+        body: &mut Body,
+        value: ValueId,
+        norm: &Normalize,
+        x: ValueId,
+        at: &At,
+        wide: bool,
+    ) -> String {
+        let x = self.value(body, x, at, wide);
+        // Statistics are named before any expression that uses them is emitted.
+        let names = &self.statistics[&value];
+        match norm.kind {
+            NormKind::Rms => format!("{x} * {}", names[0]),
+            NormKind::Layer => format!("({x} - {}) * {}", names[0], names[1]),
+        }
+    }
+
+    /// One element of a rotated head; its partner is computed beside it.
+    fn rope(
+        &mut self,
+        body: &mut Body,
+        rope: &Rope,
+        value: ValueId,
+        operands: &[ValueId],
+        at: &At,
+    ) -> String {
+        let head = self.graph.tensor(value).map_or(1, |t| t.last());
+        let (dims, half) = (rope.dims, rope.dims / 2);
+        let place = body.bind(&at.place);
+        let i = body.bind(&format!("{place} % {head}u"));
+        let (second, pair, partner) = match rope.style {
+            RopeStyle::Interleaved => (
+                body.bind(&format!("({i} & 1u) == 1u")),
+                body.bind(&format!("{i} >> 1u")),
+                body.bind(&format!("{place} ^ 1u")),
+            ),
+            RopeStyle::Half => {
+                let second = body.bind(&format!("{i} >= {half}u"));
+                let pair = body.bind(&format!("select({i}, {i} - {half}u, {second})"));
+                let partner = format!("select({place} + {half}u, {place} - {half}u, {second})");
+                (second, pair, body.bind(&partner))
+            }
+        };
+        let turns = u64::from(dims) < head;
+        // Elements beyond `dims` have no partner; they read themselves.
+        let partner = if turns {
+            body.bind(&format!("select({place}, {partner}, {i} < {dims}u)"))
+        } else {
+            partner
+        };
+        let beside = |place: String| At { row: at.row.clone(), place };
+        let own = self.value(body, operands[0], &beside(place.clone()), false);
+        let other = self.value(body, operands[0], &beside(partner), false);
+        let positions = self.io(IoBuffer::Positions);
+        let factor = match operands.get(2) {
+            Some(&factors) => {
+                let at = At { row: at.row.clone(), place: format!("min({pair}, {}u)", half - 1) };
+                format!(" / {}", self.value(body, factors, &at, false))
+            }
+            None => String::new(),
+        };
+        // base^(-2 i / dims) as a power of two, as exp2 is exact where pow need not be.
+        let rate = float(-2.0 * rope.base.log2() / dims as f32);
+        let angle = body.bind(&format!(
+            "f32({positions}[{}]) * {} * exp2(f32({pair}) * {rate}){factor}",
+            at.row,
+            float(rope.scale)
+        ));
+        let turned = format!(
+            "({own} * cos({angle}) + select(-{other}, {other}, {second}) * sin({angle})) * {}",
+            float(rope.magnitude)
+        );
+        if turns { format!("select({own}, {turned}, {i} < {dims}u)") } else { turned }
+    }
+
+    /// Elements of a gathered table row, dequantised.
+    fn embed(&mut self, table: ValueId, at: &At, wide: bool) -> String {
+        let Op::Weight(id) = *self.graph.op(table) else {
+            unreachable!("the table of an embedding is a weight: the types say so")
+        };
+        let matrix = self.weights.matrix(id);
+        let prefix = "table_";
+        for (range, binding) in matrix.plane_bindings(prefix) {
+            self.bindings.add_once(Resource::Weight(range), binding);
+        }
+        self.helper(snippet(matrix.format).text(prefix));
+        let units = matrix.format.packing().chunk as u64 / 4;
+        let chunks = matrix.columns / (units * 4);
+        self.helper(format!(
+            "fn table_row(row: u32, j: u32) -> vec4<f32> {{\n    \
+             let raw = {prefix}load((row + {}u) * {chunks}u + j / {units}u);\n    return {};\n}}\n",
+            matrix.first_row,
+            unit_value(matrix.format, prefix, "raw", &format!("j % {units}u"))
+        ));
+        let tokens = self.io(IoBuffer::Tokens);
+        if wide {
+            format!("table_row({tokens}[{}], {})", at.row, at.place)
+        } else {
+            format!("table_row({tokens}[{}], ({}) >> 2u)[({}) & 3u]", at.row, at.place, at.place)
+        }
+    }
+
+    fn slice(
+        &mut self,
+        body: &mut Body,
+        x: ValueId,
+        (start, len): (u64, u64),
+        at: &At,
+        wide: bool,
+    ) -> String {
+        let unit = if wide { 4 } else { 1 };
+        let last = self.graph.tensor(x).map_or(1, |t| t.last()) / unit;
+        let (start, len) = (start / unit, len / unit);
+        let place = body.bind(&at.place);
+        let place = format!("{place} / {len}u * {last}u + {start}u + {place} % {len}u");
+        self.value(body, x, &At { row: at.row.clone(), place }, wide)
+    }
+}
+
+/// Whether every value in `inline` can be emitted four elements at a time.
+pub fn can_be_wide(graph: &Graph, inline: &BTreeSet<ValueId>) -> bool {
+    let fours = |value: ValueId| {
+        graph.tensor(value).is_some_and(|t| t.last().is_multiple_of(4) || t.dims.is_empty())
+    };
+    inline.iter().all(|&value| match graph.op(value) {
+        Op::Rope(_) | Op::Append => false,
+        Op::Slice { start, .. } => {
+            start.is_multiple_of(4) && fours(value) && fours(graph.operands(value)[0])
+        }
+        Op::Input(Input::Tokens) => true,
+        _ => fours(value) && graph.operands(value).iter().all(|&o| {
+            graph.tensor(o).is_none_or(|t| t.dims.is_empty() || t.last().is_multiple_of(4) || t.width() == 1)
+        }),
+    })
+}

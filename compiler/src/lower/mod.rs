@@ -1,0 +1,93 @@
+//! Lowering: a region becomes a kernel, with what its bindings stand for and what it costs.
+
+mod attention;
+mod bindings;
+mod expression;
+mod product;
+mod rows;
+mod shapes;
+mod store;
+mod weights;
+
+pub use bindings::{IoBuffer, Resource};
+pub use weights::WeightTable;
+
+use crate::error::CompileError;
+use crate::region::{Anchor, Region};
+use bindings::Bindings;
+use expression::Emitter;
+use quarrel_ir::facts::DeviceFacts;
+use quarrel_ir::graph::{Graph, RunDim, StateFormat, ValueId};
+use quarrel_ir::plan::{Cost, Extent, Phase, PlanOptions};
+use quarrel_kernels::shader::{Binding, Shader};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What lowering reads.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    pub graph: &'a Graph,
+    pub weights: &'a WeightTable,
+    pub device: &'a DeviceFacts,
+    pub options: &'a PlanOptions,
+    pub phase: Phase,
+}
+
+/// A region as a kernel launch, before buffers are assigned.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub shader: Shader,
+    pub bindings: Vec<Binding>,
+    pub resources: Vec<Resource>,
+    pub grid: [Extent; 3],
+    pub cost: Cost,
+    /// A further sentence on why the kernel is as it is.
+    pub note: Option<String>,
+}
+
+/// Lowers one region for one phase.
+pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileError> {
+    match &region.anchor {
+        Anchor::Product(product) => product::lower(context, region, product),
+        Anchor::Attention(value) => attention::lower(context, region, *value),
+        Anchor::Rows => rows::lower(context, region),
+    }
+}
+
+impl<'a> Context<'a> {
+    /// An emitter that computes `inline` in place.
+    fn emitter(&self, inline: BTreeSet<ValueId>) -> Emitter<'a> {
+        Emitter {
+            graph: self.graph,
+            weights: self.weights,
+            inline,
+            sums: BTreeMap::new(),
+            statistics: BTreeMap::new(),
+            bindings: Bindings::default(),
+            helpers: Vec::new(),
+        }
+    }
+
+    /// WGSL for the size of `dim` in this step; binds the step's sizes where they vary.
+    fn count(&self, dim: RunDim, bindings: &mut Bindings) -> String {
+        if self.phase == Phase::Decode {
+            return format!("{}u", self.options.slots);
+        }
+        let step = Resource::Io(IoBuffer::Step);
+        let name = bindings.name(step, "u32", quarrel_ir::plan::Access::Read);
+        match dim {
+            RunDim::Tokens => format!("{name}[0]"),
+            RunDim::OutRows => format!("{name}[1]"),
+            RunDim::Slots => format!("{}u", self.options.slots),
+        }
+    }
+
+    /// The row axis of a value; constants have none.
+    fn rows(&self, value: ValueId) -> RunDim {
+        self.graph.tensor(value).and_then(|t| t.rows).unwrap_or(RunDim::Tokens)
+    }
+
+    /// How a state is stored under this plan's options.
+    fn state_format(&self, state: quarrel_ir::graph::StateId) -> StateFormat {
+        self.options.state.unwrap_or(self.graph.states[state.0 as usize].format)
+    }
+}

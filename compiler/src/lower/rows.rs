@@ -1,0 +1,167 @@
+//! Lowering of row regions.
+
+use super::expression::{At, Body, Emitter, can_be_wide};
+use super::store::{Step, step_of, store};
+use super::{Context, Launch};
+use crate::error::CompileError;
+use crate::region::{Region, is_leaf, storage};
+use quarrel_ir::facts::DeviceKind;
+use quarrel_ir::graph::{Graph, NormKind, Op, RunDim, Type, ValueId};
+use quarrel_ir::plan::{Cost, Extent};
+use quarrel_kernels::row_program::{Finish, RowProgram, Statistic, parameters};
+use quarrel_kernels::rows::Rows;
+use std::collections::BTreeSet;
+
+/// Lowers a region that is computed row by row.
+pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileError> {
+    let graph = context.graph;
+    let output = region.outputs[0];
+    let inline: BTreeSet<ValueId> = region.members.keys().copied().collect();
+    let (dim, total) = output_rows(context, output);
+    let width = row_width(graph, &inline).unwrap_or(total);
+    let step = step_of(context, &region.outputs, can_be_wide(graph, &inline));
+    check_pairs(graph, output, step, width)?;
+    let heads = total / width;
+    let mut emitter = context.emitter(inline);
+    let mut program =
+        RowProgram { wide: step == Step::Wide, ..RowProgram::default() };
+    let per_row = width / if program.wide { 4 } else { 1 };
+    let place = |place: &str| match heads {
+        1 => At { row: "n".into(), place: place.into() },
+        _ => At { row: format!("n / {heads}u"), place: format!("n % {heads}u * {per_row}u + {place}") },
+    };
+    statistics(&mut emitter, &mut program, &place("j"));
+    let scale = if step == Step::Pair { "    let p = 2u * j;\n" } else { "    let p = j;\n" };
+    let at = place("p");
+    let lines = format!("    let row = {};\n    let place = {};\n", at.row, at.place);
+    let stored = store(context, &mut emitter, output, ("row", "place"), step);
+    program.functions.push_str(&format!(
+        "fn post(n: u32, j: u32{}) {{\n{scale}{lines}{stored}}}\n",
+        parameters(program.statistics.len())
+    ));
+    program.functions.insert_str(0, &emitter.helpers.concat());
+    let steps = (width / step.elements()) as u32;
+    let kernel = Rows {
+        width: width as u32,
+        steps,
+        threads: threads(context, steps),
+        bindings: emitter.bindings.declared(),
+        program,
+    };
+    let times = heads as u32;
+    Ok(Launch {
+        shader: kernel.shader(),
+        bindings: emitter.bindings.declared(),
+        resources: emitter.bindings.resources(),
+        grid: [Extent::Tiles { dim, tile: 1, times }, Extent::Const(1), Extent::Const(1)],
+        cost: cost(graph, region, total),
+        note: None,
+    })
+}
+
+/// The row axis and elements of a row of what is stored.
+fn output_rows(context: Context<'_>, output: ValueId) -> (RunDim, u64) {
+    match &context.graph.node(output).ty {
+        Type::Tensor(tensor) => (tensor.rows.unwrap_or(RunDim::Tokens), tensor.width()),
+        Type::State(state) => (RunDim::Tokens, context.graph.states[state.0 as usize].width()),
+    }
+}
+
+/// Elements over which the region's normalisations run; fusion lets only one width in.
+fn row_width(graph: &Graph, inline: &BTreeSet<ValueId>) -> Option<u64> {
+    let norm = inline.iter().find(|v| matches!(graph.op(**v), Op::Normalize(_)))?;
+    graph.tensor(*norm).map(|t| t.last())
+}
+
+fn check_pairs(graph: &Graph, output: ValueId, step: Step, width: u64) -> Result<(), CompileError> {
+    if step != Step::Pair || width.is_multiple_of(2) {
+        return Ok(());
+    }
+    Err(CompileError::Unsupported {
+        what: crate::region::label(graph, output),
+        why: format!("cache rows of 16-bit floats have an even number of elements, not {width}"),
+    })
+}
+
+/// Emits the statistics of every normalisation in the region, in order.
+pub fn statistics(emitter: &mut Emitter<'_>, program: &mut RowProgram, at: &At) {
+    let graph = emitter.graph;
+    let inline: Vec<ValueId> = emitter.inline.iter().copied().collect();
+    for value in inline {
+        let Op::Normalize(norm) = graph.op(value) else { continue };
+        let x = graph.operands(value)[0];
+        let mut names = Vec::new();
+        if norm.kind == NormKind::Layer {
+            names.push(format!("s_{}", program.statistics.len()));
+            add_statistic(emitter, program, x, at, None, Finish::Mean);
+        }
+        let mean = names.first().cloned();
+        names.push(format!("s_{}", program.statistics.len()));
+        let finish = Finish::InverseRoot { eps: norm.eps };
+        add_statistic(emitter, program, x, at, Some(mean), finish);
+        emitter.statistics.insert(value, names);
+    }
+}
+
+/// Emits `stat_I`: the sum of x, or of its squares less the mean where `squares` has one.
+fn add_statistic(
+    emitter: &mut Emitter<'_>,
+    program: &mut RowProgram,
+    x: ValueId,
+    at: &At,
+    squares: Option<Option<String>>,
+    finish: Finish,
+) {
+    let mut body = Body::default();
+    let value = emitter.value(&mut body, x, at, program.wide);
+    let result = match (&squares, program.wide) {
+        (None, true) => format!("dot({value}, vec4<f32>(1.0))"),
+        (None, false) => value,
+        (Some(mean), wide) => {
+            let centred = mean.as_ref().map_or(value.clone(), |mean| format!("{value} - {mean}"));
+            body.text.push_str(&format!("    let centred = {centred};\n"));
+            if wide { "dot(centred, centred)".into() } else { "centred * centred".into() }
+        }
+    };
+    let index = program.statistics.len();
+    program.functions.push_str(&format!(
+        "fn stat_{index}(n: u32, j: u32{}) -> f32 {{\n{}    return {result};\n}}\n",
+        parameters(index),
+        body.text
+    ));
+    program.statistics.push(Statistic { finish });
+}
+
+/// Threads of a workgroup that takes `steps` steps.
+fn threads(context: Context<'_>, steps: u32) -> u32 {
+    let device = context.device;
+    let most = if device.kind == DeviceKind::Cpu { 4 * device.subgroup_size } else { 256 };
+    let most = most.min(device.max_workgroup_threads);
+    steps.next_multiple_of(device.subgroup_size.max(1)).clamp(device.subgroup_size, most)
+}
+
+/// Bytes read and written, and one operation for each element of each op.
+fn cost(graph: &Graph, region: &Region, total: u64) -> Cost {
+    let mut cost = Cost { token_bytes: 4 * total, ..Cost::default() };
+    let mut seen = BTreeSet::new();
+    for &member in region.members.keys() {
+        let width = graph.tensor(member).map_or(total, |t| t.width());
+        cost.token_flops += width;
+        for operand in graph.operands(member) {
+            let home = storage(graph, operand);
+            if region.members.contains_key(&operand) || !seen.insert(home) {
+                continue;
+            }
+            match graph.op(home) {
+                Op::Weight(id) if matches!(graph.op(member), Op::Embed) => {
+                    let info = &graph.weights[id.0 as usize];
+                    cost.token_bytes += info.format.row_bytes(info.row_len()).unwrap_or(0);
+                }
+                Op::Weight(id) => cost.weight_bytes += 4 * graph.weights[id.0 as usize].elements(),
+                _ if is_leaf(graph, home) => {}
+                _ => cost.token_bytes += 4 * graph.tensor(home).map_or(0, |t| t.width()),
+            }
+        }
+    }
+    cost
+}

@@ -1,0 +1,96 @@
+//! Kernel choice: tile sizes for a device.
+//!
+//! Processors that run kernels in software load memory lane by lane, so many rows share each load
+//! and a workgroup is one subgroup. GPUs want enough subgroups to hide latency, so a subgroup holds
+//! few rows when there are few altogether.
+
+use quarrel_ir::facts::{DeviceFacts, DeviceKind};
+use quarrel_ir::format::Format;
+use quarrel_ir::plan::Phase;
+use quarrel_kernels::{attention, product};
+
+/// Bytes of x that a product may stage in workgroup memory.
+const STAGE_BYTES: u64 = 16 << 10;
+
+/// What decides the shape of a product.
+pub struct ProductNeeds {
+    pub phase: Phase,
+    pub format: Format,
+    /// Weight rows altogether.
+    pub rows: u64,
+    pub columns: u64,
+    /// Tiles must hold whole fours of each group's units: a multiple of this.
+    pub multiple: u32,
+    /// Whether x takes work to compute.
+    pub computed: bool,
+}
+
+/// Tile sizes of a product and whether x is staged.
+pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, bool) {
+    let software = device.kind == DeviceKind::Cpu;
+    let subgroup = device.subgroup_size.max(4);
+    let prompt = needs.phase == Phase::Prefill;
+    let (tokens, rows, threads, blocks) = match (software, prompt) {
+        (true, false) => (1, 8, subgroup, 4),
+        (true, true) => (8, 8, subgroup, 4),
+        (false, false) => (1, gpu_rows(device, needs), 4 * subgroup, 4),
+        (false, true) => (8, 4, 4 * subgroup, 4),
+    };
+    let threads = threads.min(device.max_workgroup_threads);
+    let step = needs.multiple.max(1) * rows / gcd(needs.multiple.max(1), rows);
+    let tile = (rows * blocks).next_multiple_of(step);
+    let staged = needs.computed && needs.columns * 4 * u64::from(tokens) <= STAGE_BYTES;
+    let unroll = tokens * rows <= 16;
+    (product::Shape { tokens, rows, tile, threads, unroll }, staged)
+}
+
+/// Weight rows a subgroup of a GPU holds at once when there is one row of x.
+fn gpu_rows(device: &DeviceFacts, needs: &ProductNeeds) -> u32 {
+    let _ = device;
+    let quantised = !needs.format.is_float();
+    match needs.rows {
+        0..2048 => 1,
+        2048..16384 => {
+            if quantised { 2 } else { 1 }
+        }
+        _ => {
+            if quantised { 4 } else { 2 }
+        }
+    }
+}
+
+/// Tile sizes of attention with `share` query heads to a key head.
+pub fn attention(
+    device: &DeviceFacts,
+    phase: Phase,
+    share: u32,
+    key_size: u32,
+    value_size: u32,
+) -> attention::Shape {
+    let software = device.kind == DeviceKind::Cpu;
+    let least = (value_size / 8).next_power_of_two();
+    let (tokens, heads, threads) = match (software, phase) {
+        (true, Phase::Prefill) => (4, 1, 64),
+        (true, _) => (1, share.min(4), 64),
+        (false, Phase::Prefill) => (4, 1, 128),
+        (false, _) => (1, 1, 256),
+    };
+    let heads = (1..=heads).rev().find(|h| share.is_multiple_of(*h)).unwrap_or(1);
+    let mut shape = attention::Shape {
+        tokens,
+        heads,
+        threads: threads.max(least).min(device.max_workgroup_threads),
+    };
+    // Fewer tokens where large heads would not fit.
+    while shape.tokens > 1
+        && 4 * (shape.tokens * shape.heads * (key_size + shape.threads + 3)) + 32 * shape.threads
+            > device.max_workgroup_bytes
+    {
+        shape.tokens /= 2;
+    }
+    shape
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

@@ -1,0 +1,99 @@
+//! Stores: how finished elements of a value or a cache row reach memory.
+
+use super::bindings::{IoBuffer, Resource};
+use super::expression::{At, Body, Emitter};
+use super::Context;
+use quarrel_ir::graph::{Op, StateFormat, Type, ValueId};
+use quarrel_ir::plan::Access;
+
+/// How many elements one store writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// One element.
+    Single,
+    /// Elements `j` and `j + 1`, `j` even.
+    Pair,
+    /// Four elements; places count vectors.
+    Wide,
+}
+
+impl Step {
+    /// Elements of one step.
+    pub const fn elements(self) -> u64 {
+        match self {
+            Step::Single => 1,
+            Step::Pair => 2,
+            Step::Wide => 4,
+        }
+    }
+}
+
+/// Statements that compute `output` at row `row` and place `place`, both names, and store it.
+pub fn store(
+    context: Context<'_>,
+    emitter: &mut Emitter<'_>,
+    output: ValueId,
+    (row, place): (&str, &str),
+    step: Step,
+) -> String {
+    let mut body = Body::default();
+    let at = |place: String| At { row: row.to_string(), place };
+    let second = at(format!("{place} + 1u"));
+    let first = at(place.to_string());
+    let Type::State(state) = context.graph.node(output).ty else {
+        let width = context.graph.tensor(output).map_or(1, |t| t.width());
+        let (element, width) = match step {
+            Step::Wide => ("vec4<f32>", width / 4),
+            _ => ("f32", width),
+        };
+        let value = emitter.value(&mut body, output, &first, step == Step::Wide);
+        let resource = Resource::Value(output);
+        let name = emitter.bindings.name(resource, element, Access::Write);
+        let mut text = format!("    {name}[({row}) * {width}u + {place}] = {value};\n");
+        if step == Step::Pair {
+            let value = emitter.value(&mut body, output, &second, false);
+            text.push_str(&format!("    {name}[({row}) * {width}u + {place} + 1u] = {value};\n"));
+        }
+        return body.text + &text;
+    };
+    let x = context.graph.operands(output)[1];
+    let a = emitter.value(&mut body, x, &first, false);
+    let (slots, positions) = (emitter.io(IoBuffer::Slots), emitter.io(IoBuffer::Positions));
+    let live = emitter.io(IoBuffer::Live);
+    let width = context.graph.states[state.0 as usize].width();
+    let format = context.state_format(state);
+    let element = match format {
+        StateFormat::F16 => "u32",
+        StateFormat::F32 => "f32",
+    };
+    let name = emitter.bindings.name(Resource::State(state), element, Access::Write);
+    let cell = format!(
+        "(({slots}[{row}] * {}u + {positions}[{row}]) * {width}u + {place})",
+        context.options.context
+    );
+    let assign = match (format, step) {
+        (StateFormat::F16, _) => {
+            let b = emitter.value(&mut body, x, &second, false);
+            format!("{name}[{cell} >> 1u] = pack2x16float(vec2<f32>({a}, {b}));")
+        }
+        (StateFormat::F32, Step::Pair) => {
+            let b = emitter.value(&mut body, x, &second, false);
+            format!("{name}[{cell}] = {a}; {name}[{cell} + 1u] = {b};")
+        }
+        (StateFormat::F32, _) => format!("{name}[{cell}] = {a};"),
+    };
+    format!("{}    if ({live}[{slots}[{row}]] != 0u) {{ {assign} }}\n", body.text)
+}
+
+/// The step that the stores of `outputs` need: pairs where one packs two halves in a word.
+pub fn step_of(context: Context<'_>, outputs: &[ValueId], wide: bool) -> Step {
+    let packs = outputs.iter().any(|&output| match (context.graph.op(output), &context.graph.node(output).ty) {
+        (Op::Append, Type::State(state)) => context.state_format(*state) == StateFormat::F16,
+        _ => false,
+    });
+    match (packs, wide) {
+        (true, _) => Step::Pair,
+        (false, true) => Step::Wide,
+        (false, false) => Step::Single,
+    }
+}

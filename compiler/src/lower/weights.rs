@@ -1,0 +1,260 @@
+//! Weight layout: which tensors are joined, in which format, and where their planes go.
+//!
+//! Before: regions. After: every weight that a region reads has a place in a weight buffer, one
+//! place each. Matrices that one kernel multiplies are joined where they share a format and nobody
+//! else reads them.
+
+use crate::error::CompileError;
+use crate::region::{Anchor, Region};
+use quarrel_ir::facts::DeviceFacts;
+use quarrel_ir::format::Format;
+use quarrel_ir::graph::{Graph, Op, WeightId};
+use quarrel_ir::plan::{Buffer, BufferId, BufferRange, BufferRole, LoadTensor};
+use quarrel_kernels::formats::plane_bindings;
+use quarrel_kernels::shader::Binding;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Weight buffers are at most this large unless one plane is larger.
+const BUFFER_BYTES: u64 = 1 << 28;
+
+/// Where all weights are.
+#[derive(Debug, Default)]
+pub struct WeightTable {
+    /// The load program.
+    pub load: Vec<LoadTensor>,
+    /// The buffers, numbered from 0.
+    pub buffers: Vec<Buffer>,
+    matrices: BTreeMap<WeightId, Matrix>,
+    vectors: BTreeMap<WeightId, BufferRange>,
+}
+
+/// Where a matrix is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// Index in the load program: matrices of the same tensor share planes.
+    pub tensor: usize,
+    /// Format on the device.
+    pub format: Format,
+    /// Elements of a row.
+    pub columns: u64,
+    /// Its first row in the tensor.
+    pub first_row: u64,
+    /// The tensor's planes.
+    pub planes: Vec<BufferRange>,
+}
+
+impl Matrix {
+    /// The planes with their bindings under `prefix`.
+    pub fn plane_bindings(&self, prefix: &str) -> Vec<(BufferRange, Binding)> {
+        self.planes.iter().copied().zip(plane_bindings(self.format, prefix)).collect()
+    }
+}
+
+impl WeightTable {
+    /// Lays out the weights that `regions` read.
+    pub fn build(
+        graph: &Graph,
+        regions: &[Region],
+        expand: Option<Format>,
+        device: &DeviceFacts,
+    ) -> Result<WeightTable, CompileError> {
+        let mut builder =
+            Builder { graph, expand, device, uses: matrix_uses(graph), table: WeightTable::default() };
+        for region in regions {
+            if let Anchor::Product(product) = &region.anchor {
+                let weights: Vec<WeightId> =
+                    product.linears().filter_map(|linear| builder.weight_of(linear, 1)).collect();
+                builder.join(&weights)?;
+            }
+            for &member in region.members.keys() {
+                builder.place_operands(member)?;
+            }
+        }
+        Ok(builder.table)
+    }
+
+    /// Where a matrix is.
+    ///
+    /// # Panics
+    /// If no region that was laid out multiplies by it or gathers from it.
+    pub fn matrix(&self, id: WeightId) -> &Matrix {
+        &self.matrices[&id]
+    }
+
+    /// Where a vector is, as F32.
+    ///
+    /// # Panics
+    /// If no region that was laid out reads it.
+    pub fn vector(&self, id: WeightId) -> BufferRange {
+        self.vectors[&id]
+    }
+}
+
+/// How many ops use each weight as a matrix.
+fn matrix_uses(graph: &Graph) -> BTreeMap<WeightId, usize> {
+    let mut uses = BTreeMap::new();
+    for value in graph.values() {
+        let operand = match graph.op(value) {
+            Op::Linear => 1,
+            Op::Embed => 0,
+            _ => continue,
+        };
+        if let Op::Weight(id) = graph.op(graph.operands(value)[operand]) {
+            *uses.entry(*id).or_insert(0) += 1;
+        }
+    }
+    uses
+}
+
+struct Builder<'a> {
+    graph: &'a Graph,
+    expand: Option<Format>,
+    device: &'a DeviceFacts,
+    uses: BTreeMap<WeightId, usize>,
+    table: WeightTable,
+}
+
+impl Builder<'_> {
+    fn weight_of(&self, value: quarrel_ir::graph::ValueId, operand: usize) -> Option<WeightId> {
+        match self.graph.op(*self.graph.operands(value).get(operand)?) {
+            Op::Weight(id) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Places the matrices of one product, joining neighbours where that is possible.
+    fn join(&mut self, weights: &[WeightId]) -> Result<(), CompileError> {
+        let mut seen = BTreeSet::new();
+        let mut run: Vec<WeightId> = Vec::new();
+        for &id in weights {
+            if self.table.matrices.contains_key(&id) || !seen.insert(id) {
+                continue;
+            }
+            if self.uses.get(&id).copied().unwrap_or(0) > 1 {
+                self.place_matrix(&[id])?;
+                continue;
+            }
+            if let Some(&last) = run.last()
+                && (self.format(last)? != self.format(id)? || !self.fits(&run, id)?)
+            {
+                self.place_matrix(&std::mem::take(&mut run))?;
+            }
+            run.push(id);
+        }
+        if run.is_empty() { Ok(()) } else { self.place_matrix(&run) }
+    }
+
+    fn place_operands(&mut self, member: quarrel_ir::graph::ValueId) -> Result<(), CompileError> {
+        let matrix = match self.graph.op(member) {
+            Op::Linear => Some(1),
+            Op::Embed => Some(0),
+            _ => None,
+        };
+        for operand in 0..self.graph.operands(member).len() {
+            let Some(id) = self.weight_of(member, operand) else { continue };
+            if matrix == Some(operand) {
+                self.join(&[id])?;
+            } else if !self.table.vectors.contains_key(&id) {
+                self.place_vector(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The format of a matrix on the device.
+    fn format(&self, id: WeightId) -> Result<Format, CompileError> {
+        let info = &self.graph.weights[id.0 as usize];
+        let wanted = self.expand.unwrap_or(info.format);
+        let whole = |format: Format| info.row_len().is_multiple_of(format.packing().chunk as u64);
+        match [wanted, Format::F32].into_iter().find(|format| whole(*format)) {
+            Some(format) => Ok(format),
+            None => Err(CompileError::Unsupported {
+                what: format!("the tensor {:?}", info.name),
+                why: format!("its rows have {} elements, which is no multiple of 4", info.row_len()),
+            }),
+        }
+    }
+
+    fn rows(&self, id: WeightId) -> u64 {
+        let info = &self.graph.weights[id.0 as usize];
+        info.elements() / info.row_len().max(1)
+    }
+
+    /// Whether the matrices of `run` and `id` can share a binding.
+    fn fits(&self, run: &[WeightId], id: WeightId) -> Result<bool, CompileError> {
+        let rows: u64 = run.iter().chain([&id]).map(|id| self.rows(*id)).sum();
+        let columns = self.graph.weights[id.0 as usize].row_len();
+        let largest = self.format(id)?.packing().plane_bytes(0, rows * columns);
+        Ok(largest <= self.device.max_binding_bytes)
+    }
+
+    fn place_matrix(&mut self, ids: &[WeightId]) -> Result<(), CompileError> {
+        let format = self.format(ids[0])?;
+        let columns = self.graph.weights[ids[0].0 as usize].row_len();
+        let rows = ids.iter().map(|id| self.rows(*id)).sum();
+        let planes = self.place(ids, format, rows, columns)?;
+        let tensor = self.table.load.len() - 1;
+        let mut first_row = 0;
+        for &id in ids {
+            let matrix = Matrix { tensor, format, columns, first_row, planes: planes.clone() };
+            first_row += self.rows(id);
+            self.table.matrices.insert(id, matrix);
+        }
+        Ok(())
+    }
+
+    fn place_vector(&mut self, id: WeightId) -> Result<(), CompileError> {
+        let columns = self.graph.weights[id.0 as usize].elements();
+        let planes = self.place(&[id], Format::F32, 1, columns)?;
+        self.table.vectors.insert(id, planes[0]);
+        Ok(())
+    }
+
+    /// Finds room for a tensor and adds it to the load program.
+    fn place(
+        &mut self,
+        ids: &[WeightId],
+        format: Format,
+        rows: u64,
+        columns: u64,
+    ) -> Result<Vec<BufferRange>, CompileError> {
+        let packing = format.packing();
+        let names = ids.iter().map(|id| self.graph.weights[id.0 as usize].name.clone());
+        let sources: Vec<String> = names.collect();
+        let mut planes = Vec::new();
+        for plane in 0..packing.planes.len() {
+            let bytes = packing.plane_bytes(plane, rows * columns);
+            if bytes > self.device.max_binding_bytes {
+                return Err(CompileError::TooLarge {
+                    tensor: sources.join("+"),
+                    needs: bytes,
+                    device: self.device.name.clone(),
+                    has: self.device.max_binding_bytes,
+                });
+            }
+            planes.push(self.allocate(bytes));
+        }
+        self.table.load.push(LoadTensor { sources, rows, columns, format, planes: planes.clone() });
+        Ok(planes)
+    }
+
+    fn allocate(&mut self, bytes: u64) -> BufferRange {
+        let alignment = u64::from(self.device.binding_alignment).max(16);
+        let buffers = &mut self.table.buffers;
+        let fits = buffers.last().is_some_and(|last| {
+            last.bytes.next_multiple_of(alignment) + bytes <= BUFFER_BYTES
+        });
+        if !fits {
+            buffers.push(Buffer {
+                name: format!("weights {}", buffers.len()),
+                bytes: 0,
+                role: BufferRole::Weights,
+                tenants: vec![],
+            });
+        }
+        let index = buffers.len() - 1;
+        let offset = buffers[index].bytes.next_multiple_of(alignment);
+        buffers[index].bytes = offset + bytes;
+        BufferRange { buffer: BufferId(index as u32), offset, bytes }
+    }
+}

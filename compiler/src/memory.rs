@@ -1,0 +1,112 @@
+//! Memory planning: activations share buffers when their lives do not overlap.
+//!
+//! Before: launches in order. After: every value in memory has a buffer; a dispatch never reads a
+//! buffer that it writes.
+
+use crate::lower::{Launch, Resource};
+use crate::region::label;
+use quarrel_ir::graph::{Graph, RunDim, ValueId};
+use quarrel_ir::plan::{Access, PlanOptions, Tenant};
+use std::collections::BTreeMap;
+
+/// A buffer of the activation pool.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PoolBuffer {
+    /// The most that any tenant needs.
+    pub bytes: u64,
+    /// The values that live in it.
+    pub tenants: Vec<Tenant>,
+}
+
+/// Buffers that the programs of a plan share: one program runs at a time, and no activation
+/// outlives its program.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pool {
+    /// The buffers.
+    pub buffers: Vec<PoolBuffer>,
+}
+
+/// First and last launch of each value that is in memory, and its bytes.
+struct Life {
+    value: ValueId,
+    first: usize,
+    last: usize,
+    bytes: u64,
+}
+
+impl Pool {
+    /// Gives each value of a program a buffer of the pool. `output` has memory of its own.
+    pub fn assign(
+        &mut self,
+        graph: &Graph,
+        options: &PlanOptions,
+        program: &str,
+        launches: &[Launch],
+        output: ValueId,
+    ) -> BTreeMap<ValueId, usize> {
+        let mut assigned = BTreeMap::new();
+        let mut busy_until: Vec<Option<usize>> = vec![None; self.buffers.len()];
+        for life in lives(graph, options, launches, output) {
+            let free = |until: &Option<usize>| until.is_none_or(|until| until < life.first);
+            let fit = |index: usize| {
+                let has = self.buffers[index].bytes;
+                // Prefer the smallest that is large enough, then the largest that must grow.
+                if has >= life.bytes { (0, has) } else { (1, u64::MAX - has) }
+            };
+            let best = (0..self.buffers.len())
+                .filter(|i| free(&busy_until[*i]))
+                .min_by_key(|i| fit(*i));
+            let index = best.unwrap_or_else(|| {
+                self.buffers.push(PoolBuffer::default());
+                busy_until.push(None);
+                self.buffers.len() - 1
+            });
+            busy_until[index] = Some(life.last);
+            let buffer = &mut self.buffers[index];
+            buffer.bytes = buffer.bytes.max(life.bytes);
+            buffer.tenants.push(Tenant {
+                program: program.to_string(),
+                value: label(graph, life.value),
+                first: life.first as u32,
+                last: life.last as u32,
+                bytes: life.bytes,
+            });
+            assigned.insert(life.value, index);
+        }
+        assigned
+    }
+}
+
+/// The lives of all values in memory but `output`, by first launch.
+fn lives(graph: &Graph, options: &PlanOptions, launches: &[Launch], output: ValueId) -> Vec<Life> {
+    let mut lives: Vec<Life> = Vec::new();
+    let mut index_of: BTreeMap<ValueId, usize> = BTreeMap::new();
+    for (at, launch) in launches.iter().enumerate() {
+        for (resource, binding) in launch.resources.iter().zip(&launch.bindings) {
+            let Resource::Value(value) = *resource else { continue };
+            if value == output {
+                continue;
+            }
+            if binding.access == Access::Write && !index_of.contains_key(&value) {
+                index_of.insert(value, lives.len());
+                let bytes = value_bytes(graph, options, value);
+                lives.push(Life { value, first: at, last: at, bytes });
+            } else if let Some(&index) = index_of.get(&value) {
+                lives[index].last = at;
+            }
+        }
+    }
+    lives
+}
+
+/// Bytes of a value at the largest step of the plan.
+pub fn value_bytes(graph: &Graph, options: &PlanOptions, value: ValueId) -> u64 {
+    let Some(tensor) = graph.tensor(value) else { return 0 };
+    let rows = match tensor.rows {
+        Some(RunDim::Tokens) => options.chunk.max(options.slots),
+        Some(RunDim::OutRows) => options.out_rows.max(options.slots),
+        Some(RunDim::Slots) => options.slots,
+        None => 1,
+    };
+    (u64::from(rows) * tensor.width() * 4).next_multiple_of(16)
+}
