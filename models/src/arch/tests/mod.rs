@@ -1,0 +1,3 @@
+//! Tests of the architecture language.
+
+mod build;
