@@ -48,6 +48,8 @@ pub(super) enum Token<'a> {
     Word(&'a str),
     /// `%7`
     Value(u32),
+    /// `%7` with `=` after it, which is the next token: the start of a statement.
+    Defined(u32),
     /// Text in quotes, without them and with its escapes replaced.
     Text(String),
     /// One of `= , : ( ) [ ] @`.
@@ -61,6 +63,7 @@ impl std::fmt::Display for Token<'_> {
         match self {
             Token::Word(word) => write!(f, "`{word}`"),
             Token::Value(id) => write!(f, "`%{id}`"),
+            Token::Defined(id) => write!(f, "`%{id} =`"),
             Token::Text(text) => write!(f, "{text:?}"),
             Token::Mark(mark) => write!(f, "`{mark}`"),
             Token::End => f.write_str("the end"),
@@ -145,7 +148,8 @@ impl<'a> Lexer<'a> {
                 self.take();
                 let digits = self.take_while(|c| c.is_ascii_digit());
                 let id = digits.parse().map_err(|_| place.expected("a value such as `%7`", "`%`"));
-                Token::Value(id?)
+                let defined = self.rest.trim_start().starts_with('=');
+                if defined { Token::Defined(id?) } else { Token::Value(id?) }
             }
             Some(mark @ ('=' | ',' | ':' | '(' | ')' | '[' | ']' | '@')) => {
                 self.take();

@@ -50,7 +50,7 @@ impl<'a> Parser<'a> {
                     other => Err(self.lexer.place().expected("nothing after the output", other)),
                 }
             }
-            Token::Value(id) if id as usize == self.graph.len() => self.node(place),
+            Token::Defined(id) if id as usize == self.graph.len() => self.node(place),
             other => {
                 let next = self.graph.len();
                 let expected = format!("`weight`, `state`, `%{next} =` or `output`");
@@ -65,7 +65,8 @@ impl<'a> Parser<'a> {
         let name = self.text("the weight's name in quotes")?;
         let (word, place) = self.word("a format such as `F16`")?;
         let format = Format::ALL.into_iter().find(|format| format.name() == word);
-        let format = format.ok_or_else(|| place.expected("a format such as `F16`", word))?;
+        let format =
+            format.ok_or_else(|| place.expected("a format such as `F16`", format!("`{word}`")))?;
         let shape = self.dims()?;
         self.graph.weights.push(TensorInfo { name, format, shape });
         Ok(())
