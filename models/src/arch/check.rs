@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 const INPUTS: [&str; 2] = ["tokens", "position"];
 
 /// Findings reported at most.
-const MAX_FINDINGS: usize = 50;
+const MAX_FINDINGS: usize = 20;
 
 /// Every error and warning, in the order of the file.
 pub(super) fn check(arch: &Arch) -> Vec<ArchError> {
@@ -162,6 +162,10 @@ impl<'a> Check<'a> {
     }
 
     fn expr(&mut self, expr: &'a Expr, scope: &Scope<'a>) {
+        if self.findings.len() >= MAX_FINDINGS {
+            // What an error says takes time to find, and no more are shown.
+            return;
+        }
         match &expr.kind {
             ExprKind::Name(name) => self.name(name, expr.span, scope),
             ExprKind::Call { function, arguments } => self.call(function, arguments, expr),

@@ -1,10 +1,10 @@
 //! "Did you mean …?": known names that are near an unknown one.
 
 /// Names longer than this are not compared: the comparison takes quadratic time.
-const MAX_NAME: usize = 96;
+const MAX_NAME: usize = 64;
 
 /// Known names that are compared at most.
-const MAX_KNOWN: usize = 20_000;
+const MAX_KNOWN: usize = 5_000;
 
 /// The known names nearest to `name`, nearest first, at most `count`. A name is near where few
 /// letters differ (Damerau 1964).

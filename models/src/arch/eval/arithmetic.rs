@@ -156,13 +156,16 @@ impl<'a> Evaluator<'a> {
         let error = ArchError::new(ErrorKind::Argument, message)
             .label(left.span, format!("this is {a_text}"))
             .label(right.span, format!("this is {b_text}"));
-        let tensor = matches!(a, Value::Tensor(_)) || matches!(b, Value::Tensor(_));
-        match tensor {
-            true => error.help(
+        let any = |wanted: fn(&Value) -> bool| wanted(a) || wanted(b);
+        if !any(|value| matches!(value, Value::Tensor(_))) {
+            error
+        } else if any(|value| matches!(value, Value::Text(_) | Value::Weight(_))) {
+            error.help("a weight's tensor is `weight(\"…\")`")
+        } else {
+            error.help(
                 "tensors are known only when the model runs: conditions, names and `//`, `%` \
                  work on values from the metadata",
-            ),
-            false => error,
+            )
         }
     }
 

@@ -199,14 +199,17 @@ impl<'a> Evaluator<'a> {
             TypeError::Mismatch { op, why } => format!("`{op}`: {why}"),
             other => other.to_string(),
         };
-        let mut error = ArchError::new(ErrorKind::Shape, message);
-        for (value, expr) in site.values {
-            error = error.label(expr.span, self.value_type(*value, expr));
+        self.called_from(self.label_values(ArchError::new(ErrorKind::Shape, message), site))
+    }
+
+    /// Says what each value at `site` is.
+    pub(in crate::arch) fn label_values(&self, error: ArchError, site: &Site<'_>) -> ArchError {
+        match site.values {
+            [] => error.label(site.span, "in this"),
+            values => values.iter().fold(error, |error, (value, expr)| {
+                error.label(expr.span, self.value_type(*value, expr))
+            }),
         }
-        if site.values.is_empty() {
-            error = error.label(site.span, "in this");
-        }
-        self.called_from(error)
     }
 
     /// Says which call of a user function is being evaluated.

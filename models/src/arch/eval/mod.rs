@@ -31,11 +31,11 @@ mod limit {
     /// Weights that the graph reads.
     pub(super) const WEIGHTS: usize = 20_000;
     /// Expressions evaluated.
-    pub(super) const STEPS: u32 = 4_000_000;
+    pub(super) const STEPS: u32 = 1_000_000;
     /// Expressions being evaluated within one another, through functions.
     pub(super) const DEPTH: u32 = 250;
     /// Bytes of a text.
-    pub(super) const TEXT: usize = 4096;
+    pub(super) const TEXT: usize = 512;
     /// Names in `"a" or "b" or …`.
     pub(super) const ALTERNATIVES: usize = 16;
 }
@@ -70,7 +70,8 @@ pub(super) struct Evaluator<'a> {
     weights: HashMap<String, ValueId>,
     /// Attentions so far in each layer, to name their states.
     attentions: HashMap<Option<u32>, u32>,
-    meta: HashMap<String, Option<Value>>,
+    /// Metadata read so far.
+    meta: HashMap<String, Value>,
     /// The name that the current statement binds.
     target: Option<&'a str>,
     layer: Option<u32>,
@@ -262,13 +263,13 @@ impl<'a> Evaluator<'a> {
     /// The metadata value of `ARCHITECTURE.key`, or else of `key`. Each is read from the model once.
     pub(super) fn meta(&mut self, key: &str) -> Option<Value> {
         if let Some(known) = self.meta.get(key) {
-            return known.clone();
+            return Some(known.clone());
         }
         let full = self.facts.architecture().map(|architecture| format!("{architecture}.{key}"));
         let found = full.and_then(|full| self.facts.meta(&full)).or_else(|| self.facts.meta(key));
-        let value = found.map(Value::from);
+        let value = Value::from(found?);
         self.meta.insert(key.into(), value.clone());
-        value
+        Some(value)
     }
 
     /// The line that a name was last bound at, where it is a statement's.

@@ -73,15 +73,18 @@ fn attention(call: &mut Call<'_, '_>) -> Result<Value> {
         None => None,
     };
     if window == Some(0) || softcap.is_some_and(|cap| cap <= 0.0) {
-        let message = "`window` and `softcap` should be above 0; leave them out, or give `none`, \
-                       for none";
-        return Err(call.error(ErrorKind::Argument, message));
+        let name = if window == Some(0) { "window" } else { "softcap" };
+        let error =
+            call.error_at(name, ErrorKind::Argument, format!("`{name}` should be above 0"))?;
+        return Err(error.help("leave it out, or give `none`, for none"));
     }
     for (value, name) in [(q, "q"), (k, "k"), (v, "v")] {
         let ty = call.eval.tensor_type(value);
         if ty.dims.len() != 2 {
             let message = format!("`{name}` of `attention` should be heads, [N, h, d], not {ty}");
-            return Err(call.error(ErrorKind::Shape, message).help("split it: heads(x, count)"));
+            return Err(call
+                .error_at(name, ErrorKind::Shape, message)?
+                .help("split it: heads(x, count)"));
         }
     }
     let number = call.eval.next_attention();

@@ -37,8 +37,9 @@ pub(in crate::arch) fn bind_arguments<'a>(
             None if index < positional => index,
             None => {
                 let message = format!(
-                    "`{}` takes at most {positional} arguments without a name",
-                    builtin.name
+                    "`{}` takes at most {positional} argument{} without a name",
+                    builtin.name,
+                    if positional == 1 { "" } else { "s" }
                 );
                 return Err(wrong(message)
                     .label(argument.value.span, "one too many")
@@ -131,12 +132,20 @@ impl<'e, 'a> Call<'e, 'a> {
 
     /// An error about this call as a whole.
     pub(super) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> ArchError {
-        let mut error = ArchError::new(kind, message);
-        for (value, expr) in &self.shown {
-            let ty = self.eval.describe(&Value::Tensor(*value));
-            error = error.label(expr.span, format!("this is {ty}"));
-        }
-        self.eval.called_from(error.label(self.expr.span, "in this call"))
+        let error = ArchError::new(kind, message);
+        let site = Site { span: self.expr.span, values: &self.shown };
+        self.eval.called_from(self.eval.label_values(error, &site))
+    }
+
+    /// An error about one argument, or about the call where it is not given.
+    pub(super) fn error_at(
+        &self,
+        param: &str,
+        kind: ErrorKind,
+        message: impl Into<String>,
+    ) -> Result<ArchError> {
+        let span = self.written(param)?.map_or(self.expr.span, |expr| expr.span);
+        Ok(self.eval.called_from(ArchError::new(kind, message).label(span, "this one")))
     }
 
     /// A lowering asks for a parameter that its table entry lacks, or of another kind.

@@ -56,8 +56,8 @@ impl Parser<'_> {
             // Powers group to the right: 2 ^ 3 ^ 2 is 2 ^ 9.
             let right = self.binary(if operator == Operator::Power { power - 1 } else { power })?;
             if operator.compares() && self.operator().is_some_and(Operator::compares) {
-                return Err(self
-                    .unexpected("no second comparison")
+                return Err(ArchError::new(ErrorKind::Syntax, "comparisons do not chain")
+                    .label(self.peek().span, "a second comparison")
                     .help("write `a < b and b < c`"));
             }
             let span = left.span.to(right.span);

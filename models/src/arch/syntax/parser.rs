@@ -6,7 +6,11 @@ use crate::arch::error::{ArchError, ErrorKind};
 use crate::arch::suggest;
 
 /// Bytes in a file: far beyond any architecture, and within what [`Span`] can address.
-const MAX_TEXT: usize = 1 << 20;
+const MAX_TEXT: usize = 256 << 10;
+
+/// User functions in a file, and parameters of one: both are searched from front to back.
+const MAX_FUNCTIONS: usize = 256;
+const MAX_PARAMS: usize = 32;
 
 /// `if` blocks within `if` blocks.
 const MAX_BLOCKS: u16 = 32;
@@ -21,7 +25,9 @@ pub(in crate::arch) fn parse(text: &str) -> Result<Arch, ArchError> {
     let arch = parser.arch()?;
     match parser.peek().kind {
         Kind::End => Ok(arch),
-        _ => Err(parser.unexpected("the end of the file: it describes one architecture")),
+        _ => {
+            Err(parser.unexpected("the end of the file").help("a file describes one architecture"))
+        }
     }
 }
 
@@ -223,6 +229,13 @@ impl<'a> Parser<'a> {
         }
         self.expect("=")?;
         let body = self.expression()?;
+        if self.functions.len() >= MAX_FUNCTIONS || params.len() > MAX_PARAMS {
+            let message = "too many functions, or parameters of one";
+            return Err(ArchError::new(ErrorKind::Limit, message).label(
+                name.span,
+                format!("at most {MAX_FUNCTIONS} functions of {MAX_PARAMS} parameters"),
+            ));
+        }
         self.functions.push(Function { name, params, body });
         Ok(())
     }

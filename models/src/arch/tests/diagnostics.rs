@@ -1,0 +1,157 @@
+//! What is said about each kind of mistake, as a terminal shows it.
+
+use super::{build, render, small, with_body};
+use crate::arch::{ArchFile, ErrorKind, FactsTable, builtin, select};
+
+/// Snapshots what is said about a body, built for the small model.
+macro_rules! says {
+    ($name:ident, $body:expr) => {
+        #[test]
+        fn $name() {
+            let error = build(&with_body($body), &small()).unwrap_err();
+            insta::assert_snapshot!(render(&error));
+        }
+    };
+}
+
+says!(misspelled_op, "  h = rms_nrom(h, \"norm\", 1e-5)");
+says!(unknown_value, "  hidden = silu(h)\n  h = hiden + h");
+says!(wrong_shape, "  x = silu(h)\n  h = linear(x, \"down\")");
+says!(
+    wrong_shape_in_a_layer,
+    "  layers i in 0..2 {\n    y = linear(h, \"up\")\n    h = h + y\n  }"
+);
+says!(wrong_shape_in_a_function, "  ffn(x) = linear(x, \"down\")\n  h = ffn(h)");
+says!(wrong_norm, "  h = rms_norm(h, \"up\", 1e-5)");
+says!(wrong_rank, "  h = linear(attention(h, h, h, scale = 1), \"down\")");
+says!(missing_weight, "  layers i in 0..3 {\n    h = linear(h, \"blk.{i}.q\")\n  }");
+says!(missing_alternatives, "  h = rms_norm(h, \"nrm\" or \"final_norm\", 1e-5)");
+says!(missing_metadata, "  n = meta(\"attention.head_cuont\")\n  h = heads(h, n)");
+says!(index_past_the_end, "  h = heads(h, meta(\"kv\")[2])");
+says!(no_list, "  h = heads(h, meta(\"block_count\")[0])");
+says!(arity, "  h = softcap(h)");
+says!(too_many_arguments, "  h = silu(h, h)");
+says!(unknown_named_argument, "  h = h + linear(h, wieght = \"up\")");
+says!(given_twice, "  h = softcap(h, 30, cap = 20)");
+says!(named_only, "  h = attention(h, h, h, 0.5)");
+says!(user_arity, "  turn(x, n) = heads(x, n)\n  h = turn(h)");
+says!(tensor_for_number, "  n = silu(h)\n  h = heads(h, n)");
+says!(tensor_in_condition, "  h = if h then h else h");
+says!(tensor_in_text, "  h = linear(h, \"blk.{h}.q\")");
+says!(number_for_tensor, "  h = linear(3, \"up\")");
+says!(fraction_for_whole, "  h = heads(h, 5 / 2)");
+says!(text_for_tensor, "  h = h * \"norm\"");
+says!(word_for_word, "  h = rope(heads(h, 2), base = 1e4, dims = 4, style = \"half\")");
+says!(wrong_operator, "  h = h // 2");
+says!(wrong_power, "  h = h ^ 3");
+says!(division_by_zero, "  n = 1 / (meta(\"block_count\") - 2)\n  h = h * n");
+says!(recursion, "  f(x) = g(x) + x\n  g(x) = silu(f(x))\n  h = f(h)");
+says!(self_recursion, "  f(x) = silu(f(x))\n  h = f(h)");
+says!(used_before_bound, "  h = h + later\n  later = silu(h)");
+says!(function_as_value, "  h = h + silu");
+says!(value_as_function, "  x = silu(h)\n  h = x(h)");
+says!(builtin_redefined, "  silu(x) = x\n  h = silu(h)");
+says!(reserved, "  tokens = 3\n  h = h + tokens");
+says!(required, "  require meta(\"block_count\") > 9 else \"too small\"");
+says!(states_have_no_names, "  h = append(k, h)");
+says!(layers_backwards, "  layers i in 3..1 { h = silu(h) }");
+says!(logits_of_no_row, "  h = weight(\"norm\")");
+
+says!(syntax_missing_value, "  x = h +\n  y = silu(x)");
+says!(syntax_two_statements, "  x = silu(h) y = x");
+says!(syntax_unclosed_call, "  x = silu(h\n  h = x");
+says!(syntax_unclosed_text, "  h = linear(h, \"up)");
+says!(syntax_unclosed_brace, "  h = linear(h, \"blk.{i.q\")");
+says!(syntax_single_quotes, "  h = linear(h, 'up')");
+says!(syntax_unused_call, "  silu(h)");
+says!(syntax_if_without_else, "  h = if true then h\n  h = h");
+says!(syntax_nested_layers, "  layers i in 0..1 { layers j in 0..1 { h = h } }");
+says!(syntax_range, "  layers i in 2 { h = h }");
+says!(syntax_number, "  h = h * 2d");
+says!(syntax_chained_comparison, "  x = if 1 < 2 < 3 then 1 else 2");
+says!(syntax_name_after_position, "  h = softcap(cap = 3, h)");
+says!(syntax_keyword_as_name, "  then = h");
+
+#[test]
+fn syntax_at_the_ends_of_a_file() {
+    let cases = [
+        "",
+        "arhc llama {}",
+        "arch a serves small {}",
+        "arch a serves \"b\" {\n  h = 1\n",
+        "arch a serves \"b\" { logits = 1 }\n}",
+    ];
+    let said: Vec<String> = cases
+        .iter()
+        .map(|text| render(&ArchFile::parse("small.arch", text).unwrap_err()))
+        .collect();
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn all_static_errors_are_reported() {
+    let text = with_body("  n = 3\n  a = unknown\n  b = rleu(a)\n  h = softcap(b)");
+    let report = ArchFile::parse("small.arch", &text).unwrap().check(None);
+    let said: Vec<String> = report.findings.iter().map(|finding| render(finding)).collect();
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn unused_tensors_are_a_warning() {
+    let file = ArchFile::parse("small.arch", &with_body("")).unwrap();
+    let report = file.check(Some(&small()));
+    assert!(report.is_ok() && report.graph.is_some());
+    insta::assert_snapshot!(render(&report.findings[0]));
+}
+
+#[test]
+fn no_architecture_serves() {
+    let unknown = FactsTable::new("frobnicator");
+    let experts = FactsTable::smollm2_135m().with_meta("llama.expert_count", 8.0);
+    let nameless = FactsTable::default();
+    let said: Vec<String> = [&unknown, &experts, &nameless]
+        .into_iter()
+        .map(|facts| select(facts, &[]).unwrap_err())
+        .inspect(|error| assert_eq!(error.kind(), ErrorKind::Selection))
+        .map(|error| render(&error))
+        .collect();
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn ambiguous_architecture() {
+    let text = "arch mine serves \"llama\" { logits = 1 }";
+    let extra = [ArchFile::parse("/home/me/mine.arch", text).unwrap()];
+    let error = select(&FactsTable::smollm2_135m(), &extra).unwrap_err();
+    insta::assert_snapshot!(render(&error));
+}
+
+#[test]
+fn an_extra_file_replaces_the_builtin_of_its_name() {
+    let text = "arch llama serves \"llama\" { logits = 1 }";
+    let extra = [ArchFile::parse("mine.arch", text).unwrap()];
+    let chosen = select(&FactsTable::smollm2_135m(), &extra).unwrap();
+    assert_eq!(chosen.file_name(), "mine.arch");
+}
+
+#[test]
+fn llama_with_a_wrong_tensor() {
+    let facts = FactsTable::smollm2_135m().with_tensor("blk.3.ffn_up.weight", &[1536, 512]);
+    let error = builtin()[0].build(&facts).unwrap_err();
+    assert_eq!((error.kind(), error.layer()), (ErrorKind::Shape, Some(3)));
+    insta::assert_snapshot!(render(&error));
+}
+
+#[test]
+fn llama_with_unknown_rope_scaling() {
+    let facts = FactsTable::smollm2_135m().with_meta("llama.rope.scaling.type", "yarn");
+    let error = builtin()[0].build(&facts).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    insta::assert_snapshot!(render(&error));
+}
+
+#[test]
+fn a_location_is_file_line_and_column() {
+    let error = build(&with_body("  x = \"ä\"\n  h = heads(h, x)"), &small()).unwrap_err();
+    assert_eq!(error.location(), Some(("small.arch", 4, 16)));
+}
