@@ -1,4 +1,5 @@
 //! models
 pub mod arch;
+pub mod chat;
 pub mod gguf;
 pub mod tokenizer;

@@ -4,8 +4,11 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
+    /// The file says nothing of a tokenizer.
+    #[error("the file has no tokenizer (no metadata key `tokenizer.ggml.model`)")]
+    NoTokenizer,
     /// A metadata key that a tokenizer needs is absent.
-    #[error("the file has no tokenizer: metadata key `{key}` is missing")]
+    #[error("the tokenizer's metadata key `{key}` is missing")]
     MissingKey {
         /// The metadata key.
         key: String,

@@ -7,6 +7,7 @@
 mod byte_bpe;
 mod byte_level;
 mod error;
+mod metadata;
 mod pre_tokenizer;
 mod spec;
 mod special;

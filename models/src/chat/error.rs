@@ -1,0 +1,73 @@
+//! What can go wrong with a chat template.
+
+/// Why a chat template could not be read or used. Lines count from 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChatError {
+    /// The template is not well formed.
+    #[error("chat template, line {line}: {detail}")]
+    Syntax {
+        /// Where.
+        line: usize,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The template itself refuses the conversation, through `raise_exception`.
+    #[error("the model's chat template refuses this conversation: {message}")]
+    Refused {
+        /// The template's own words.
+        message: String,
+    },
+    /// The template failed on this conversation.
+    #[error("chat template, line {line}: {detail}")]
+    Failed {
+        /// Where.
+        line: usize,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The template did more work than any conversation of this length calls for.
+    #[error("chat template, line {line}: stopped, because it does not come to an end")]
+    Endless {
+        /// Where it was stopped.
+        line: usize,
+    },
+}
+
+/// What `raise_exception` was called with; carried through the engine's error as its source.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Raised(pub(super) String);
+
+impl ChatError {
+    /// From the engine's error while a template is read.
+    pub(super) fn syntax(error: &minijinja::Error) -> ChatError {
+        ChatError::Syntax { line: error.line().unwrap_or(1), detail: detail_of(error) }
+    }
+
+    /// From the engine's error while a template runs.
+    pub(super) fn render(error: &minijinja::Error) -> ChatError {
+        let line = error.line().unwrap_or(1);
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(cause) = source {
+            if let Some(Raised(message)) = cause.downcast_ref() {
+                return ChatError::Refused { message: message.clone() };
+            }
+            if let Some(inner) = cause.downcast_ref::<minijinja::Error>()
+                && inner.kind() == minijinja::ErrorKind::OutOfFuel
+            {
+                return ChatError::Endless { line };
+            }
+            source = cause.source();
+        }
+        ChatError::Failed { line, detail: detail_of(error) }
+    }
+}
+
+/// The engine's message without its location.
+fn detail_of(error: &minijinja::Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}

@@ -1,0 +1,147 @@
+//! Chat templates: a conversation as the text that the model was trained on.
+//!
+//! A template is a Jinja program in the model's file. It runs here as Hugging Face transformers
+//! runs it (same globals, same whitespace rules), except that it is not trusted: the work and the
+//! memory of a rendering are bounded.
+
+mod clock;
+mod error;
+mod json;
+mod methods;
+
+pub use error::ChatError;
+
+use error::Raised;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, Value, context};
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant` or what else the template knows.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+impl Message {
+    /// A message.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Message {
+        Message { role: role.into(), content: content.into() }
+    }
+}
+
+/// Work that any template may do: about as many instructions, or 64 times as many bytes.
+const BASE_FUEL: u64 = 400_000;
+
+/// Work that each message adds to that.
+const FUEL_A_MESSAGE: u64 = 10_000;
+
+/// The name that the engine knows the template by.
+const NAME: &str = "chat_template";
+
+/// A model's chat template, ready to run.
+#[derive(Clone)]
+pub struct ChatTemplate {
+    engine: Environment<'static>,
+    bos: String,
+    eos: String,
+}
+
+impl ChatTemplate {
+    /// Reads a template. `bos_text` and `eos_text` are the spellings of the model's BOS and EOS
+    /// tokens (empty where it has none), which templates may write out.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError::Syntax`] with the line at which the template is not well formed.
+    pub fn new(source: &str, bos_text: &str, eos_text: &str) -> Result<ChatTemplate, ChatError> {
+        let mut engine = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        engine.set_syntax(syntax.map_err(|error| ChatError::syntax(&error))?);
+        engine.set_unknown_method_callback(methods::call);
+        engine.add_function("raise_exception", raise_exception);
+        engine.add_function("strftime_now", |format: &str| clock::format_now(format));
+        engine.add_filter("tojson", json::tojson);
+        engine
+            .add_template_owned(NAME, without_generation_marks(source))
+            .map_err(|error| ChatError::syntax(&error))?;
+        Ok(ChatTemplate { engine, bos: bos_text.to_owned(), eos: eos_text.to_owned() })
+    }
+
+    /// The text of a conversation. `add_generation_prompt` appends what begins an answer.
+    ///
+    /// # Errors
+    ///
+    /// [`ChatError::Refused`] where the template itself objects (many refuse a system message, or
+    /// two turns by the same side); otherwise what went wrong and at which line.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<String, ChatError> {
+        let bytes: u64 = messages.iter().map(|m| (m.role.len() + m.content.len()) as u64).sum();
+        let mut engine = self.engine.clone();
+        engine.set_fuel(Some(BASE_FUEL + FUEL_A_MESSAGE * messages.len() as u64 + bytes));
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|m| context! { role => m.role.as_str(), content => m.content.as_str() })
+            .collect();
+        let context = context! {
+            messages => messages,
+            add_generation_prompt => add_generation_prompt,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+            // Absent, not undefined: templates ask for `tools is not none`.
+            tools => (),
+            documents => (),
+        };
+        let template = engine.get_template(NAME).map_err(|error| ChatError::render(&error))?;
+        template.render(context).map_err(|error| ChatError::render(&error))
+    }
+}
+
+impl std::fmt::Debug for ChatTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChatTemplate")
+            .field("bos", &self.bos)
+            .field("eos", &self.eos)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a template calls to refuse a conversation.
+fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
+    let error = minijinja::Error::new(ErrorKind::InvalidOperation, message.clone());
+    Err(error.with_source(Raised(message)))
+}
+
+/// Some templates mark what the assistant said with `{% generation %}` … `{% endgeneration %}`,
+/// for training. The marks change nothing in the text; here they become a block that does not
+/// either, so that their whitespace control is kept.
+fn without_generation_marks(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(open) = rest.find("{%") {
+        let (before, tag) = rest.split_at(open);
+        out.push_str(before);
+        let Some(close) = tag.find("%}") else {
+            rest = tag;
+            break;
+        };
+        let (tag, after) = tag.split_at(close + 2);
+        let word = tag[2..close].trim_matches(|c: char| c.is_whitespace() || "+-".contains(c));
+        match word {
+            "generation" => out.push_str(&tag.replacen(word, "if true", 1)),
+            "endgeneration" => out.push_str(&tag.replacen(word, "endif", 1)),
+            _ => out.push_str(tag),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
