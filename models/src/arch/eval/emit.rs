@@ -181,7 +181,9 @@ impl<'a> Evaluator<'a> {
         let message = format!("the model has no tensor {}", full.join(" or "));
         self.called_from(ArchError::new(ErrorKind::Weight, message))
             .label(expr.span, "named here")
-            .help(format!("{help}\nwrite `optional \"…\"` where a model may lack the tensor"))
+            .help(format!(
+                "{help}\nwhere a model may lack it, ask first: if has_weight(\"…\") then … else …"
+            ))
     }
 
     /// A type error of the IR, in terms of what the author wrote.

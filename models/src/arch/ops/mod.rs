@@ -1,6 +1,6 @@
 //! The language's built-in functions.
 //!
-//! **To add one**, write an [`Builtin`] entry in the table of the file it belongs to and its
+//! **To add one**, write a [`Builtin`] entry in the table of the file it belongs to and its
 //! lowering beside it. The table is all there is: calls are checked against it, suggestions are
 //! drawn from it, and the reference in `docs/architecture-language.md` is printed from it.
 //!

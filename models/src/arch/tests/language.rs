@@ -10,11 +10,11 @@ fn built(body: &str) -> Graph {
 /// The constant that an expression of numbers comes to.
 fn number(expression: &str) -> f32 {
     let graph = built(&format!("  h = h * ({expression})"));
-    let scalars = graph.values().filter_map(|value| match graph.op(value) {
+    let mut scalars = graph.values().filter_map(|value| match graph.op(value) {
         Op::Scalar(number) => Some(*number),
         _ => None,
     });
-    scalars.last().unwrap()
+    scalars.next_back().unwrap()
 }
 
 #[test]
