@@ -1,0 +1,222 @@
+//! Loading weights in every format, and running programs, on a real device.
+
+mod support;
+
+use quarrel_ir::format::Format;
+use quarrel_ir::graph::RunDim;
+use quarrel_ir::packing::pack_plane;
+use quarrel_ir::plan::*;
+use quarrel_runtime::{Blame, Engine, LoadOptions, RuntimeError};
+use std::cell::Cell;
+use support::{Builder, ONE, Weights, gpu, per};
+
+fn noise(bytes: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..bytes).map(next).collect()
+}
+
+fn load(builder: &Builder, weights: &Weights) -> Result<Engine, RuntimeError> {
+    Engine::load(&gpu(), &builder.plan, weights, LoadOptions::default(), &|_, _| ())
+}
+
+/// Adds a tensor of `rows` × `columns` in `format` made of `sources` to the plan.
+fn add_tensor(builder: &mut Builder, sources: &[&str], rows: u64, columns: u64, format: Format) {
+    let packing = format.packing();
+    let planes = (0..packing.planes.len())
+        .map(|plane| {
+            let bytes = packing.plane_bytes(plane, rows * columns);
+            let id = builder.buffer("plane", bytes, BufferRole::Weights);
+            builder.whole(id)
+        })
+        .collect();
+    let sources = sources.iter().map(|&s| s.into()).collect();
+    builder.plan.load.push(LoadTensor { sources, rows, columns, format, planes });
+}
+
+fn planes(engine: &Engine, tensor: usize) -> Vec<Vec<u8>> {
+    let read = |range: &BufferRange| {
+        let words = engine.read(range.buffer, range.offset, range.bytes as usize / 4).unwrap();
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    };
+    engine.plan().load[tensor].planes.iter().map(read).collect()
+}
+
+#[test]
+fn every_format_arrives_as_its_planes_say() {
+    let mut builder = Builder::new(8, PlanOptions::default());
+    let mut weights = Weights::default();
+    let mut expected = Vec::new();
+    for (index, format) in Format::ALL.into_iter().enumerate() {
+        // Odd numbers of rows and blocks, joined from two tensors.
+        let (first, second, columns) = (3u64, 7168u64 + 5, 96u64);
+        let row = format.row_bytes(columns).unwrap() as usize;
+        let parts = [noise(first as usize * row, 1), noise(second as usize * row, 2)];
+        let names = [format!("{index}.a"), format!("{index}.b")];
+        weights.add(&names[0], format, &[first, columns], parts[0].clone());
+        weights.add(&names[1], format, &[second, columns], parts[1].clone());
+        let rows = first + second;
+        add_tensor(&mut builder, &[&names[0], &names[1]], rows, columns, format);
+        let all = parts.concat();
+        let packing = format.packing();
+        let planes: Vec<_> = (0..packing.planes.len())
+            .map(|plane| {
+                let mut out = vec![0; packing.plane_bytes(plane, rows * columns) as usize];
+                pack_plane(format, plane, &all, &mut out);
+                out
+            })
+            .collect();
+        expected.push(planes);
+    }
+    let engine = load(&builder, &weights).unwrap();
+    for (index, expected) in expected.iter().enumerate() {
+        assert!(planes(&engine, index) == *expected, "{}", Format::ALL[index]);
+    }
+    assert_eq!(weights.released.lock().unwrap().len(), 2 * Format::ALL.len());
+}
+
+#[test]
+fn formats_expand_to_floats() {
+    let mut builder = Builder::new(8, PlanOptions::default());
+    let mut weights = Weights::default();
+    for format in Format::ALL {
+        let bytes = noise(format.row_bytes(64 * 33).unwrap() as usize, 3);
+        weights.add(format.name(), format, &[33, 64], bytes);
+        add_tensor(&mut builder, &[format.name()], 33, 64, Format::F32);
+        if format != Format::F32 {
+            add_tensor(&mut builder, &[format.name()], 33, 64, Format::F16);
+        }
+    }
+    let engine = load(&builder, &weights).unwrap();
+    for (index, tensor) in engine.plan().load.iter().enumerate() {
+        let format = Format::from_name(&tensor.sources[0]).unwrap();
+        let source = noise(format.row_bytes(64 * 33).unwrap() as usize, 3);
+        let mut values = vec![0.0; 64 * 33];
+        format.dequantize(&source, &mut values);
+        let mut got = vec![0.0; 64 * 33];
+        tensor.format.dequantize(&planes(&engine, index)[0], &mut got);
+        for (value, got) in values.iter().zip(&got) {
+            let value = match tensor.format {
+                Format::F16 => half::f16::from_f32(*value).to_f32(),
+                _ => *value,
+            };
+            assert!(value == *got || value.is_nan() && got.is_nan(), "{format}: {value} {got}");
+        }
+    }
+}
+
+#[test]
+fn a_tensor_of_another_shape_is_refused() {
+    let mut builder = Builder::new(8, PlanOptions::default());
+    let mut weights = Weights::default();
+    weights.add("w", Format::F32, &[2, 8], vec![0; 64]);
+    add_tensor(&mut builder, &["w"], 3, 8, Format::F32);
+    let error = load(&builder, &weights).unwrap_err();
+    assert_eq!(error.blame(), Blame::Input);
+    assert!(error.to_string().contains("3 × 8 elements expected, found 16"), "{error}");
+}
+
+#[test]
+fn progress_ends_at_the_total() {
+    let mut builder = Builder::new(8, PlanOptions::default());
+    let mut weights = Weights::default();
+    weights.add("w", Format::F32, &[2, 8], vec![0; 64]);
+    add_tensor(&mut builder, &["w"], 2, 8, Format::F16);
+    let last = Cell::new((0, 0));
+    let options = LoadOptions::default();
+    Engine::load(&gpu(), &builder.plan, &weights, options, &|done, total| last.set((done, total)))
+        .unwrap();
+    assert_eq!(last.get(), (64, 64));
+}
+
+#[test]
+fn a_plan_that_does_not_fit_is_refused_before_loading() {
+    let mut builder = Builder::new(8, PlanOptions::default());
+    builder.buffer("k", 100 << 20, BufferRole::State);
+    let options = LoadOptions { available_memory: Some(50 << 20), phases: &[] };
+    let error = Engine::load(&gpu(), &builder.plan, &Weights::default(), options, &|_, _| ())
+        .unwrap_err();
+    assert!(matches!(error, RuntimeError::DoesNotFit(_)), "{error}");
+    assert!(error.to_string().contains("--ctx"), "{error}");
+}
+
+/// A plan whose prefill adds 1 to `logits[position]` for each token, then doubles row 0.
+fn counting() -> Builder {
+    let mut builder = Builder::new(64, PlanOptions { context: 64, ..PlanOptions::default() });
+    let add = builder.kernel(
+        "add",
+        1,
+        &[("tokens", "array<u32>", Access::Read), ("logits", "array<f32>", Access::Write)],
+        "@compute @workgroup_size(1) fn main(@builtin(workgroup_id) id: vec3<u32>) {
+            logits[tokens[id.x]] += 1.0; }",
+    );
+    let double = builder.kernel(
+        "double",
+        64,
+        &[("logits", "array<f32>", Access::Write)],
+        "@compute @workgroup_size(64) fn main(@builtin(local_invocation_index) i: u32) {
+            logits[i] *= 2.0; }",
+    );
+    let io = builder.plan.io.clone();
+    let first = builder.dispatch(add, &[io.tokens, io.logits], [per(RunDim::Tokens, 1), ONE, ONE]);
+    let second = builder.dispatch(double, &[io.logits], [per(RunDim::OutRows, 1), ONE, ONE]);
+    builder.program(Phase::Prefill, vec![first, second]);
+    builder
+}
+
+#[test]
+fn programs_run_in_order_and_zero_extents_are_skipped() {
+    let engine = load(&counting(), &Weights::default()).unwrap();
+    engine.write(engine.plan().io.tokens, &[3, 5, 7]);
+    let dims = |tokens, out_rows| StepDims { tokens, out_rows, slots: 1 };
+    engine.run(&[(Phase::Prefill, dims(3, 0)), (Phase::Prefill, dims(2, 1))]).unwrap();
+    let logits = engine.read(engine.plan().io.logits, 0, 8).unwrap();
+    let logits: Vec<f32> = logits.into_iter().map(f32::from_bits).collect();
+    assert_eq!(logits, [0.0, 0.0, 0.0, 4.0, 0.0, 4.0, 0.0, 2.0]);
+}
+
+#[test]
+fn a_kernel_that_does_not_compile_is_a_typed_error() {
+    let mut builder = counting();
+    builder.plan.kernels[1].wgsl = "this is not WGSL".into();
+    let engine = load(&builder, &Weights::default()).unwrap();
+    let error = engine.compile(&[Phase::Prefill]).unwrap_err();
+    assert!(matches!(&error, RuntimeError::Kernel { kernel, .. } if kernel == "double"), "{error}");
+    assert_eq!(error.blame(), Blame::Bug);
+    let missing = engine.compile(&[Phase::Greedy]).unwrap_err();
+    assert!(matches!(missing, RuntimeError::NoProgram(Phase::Greedy)), "{missing}");
+}
+
+#[test]
+fn a_plan_for_another_device_is_refused() {
+    let mut builder = counting();
+    builder.plan.device.subgroup_size *= 2;
+    let error = load(&builder, &Weights::default()).unwrap_err();
+    assert!(matches!(error, RuntimeError::OtherDevice { .. }), "{error}");
+}
+
+#[test]
+fn an_allocation_beyond_all_memory_is_a_typed_error() {
+    let mut builder = counting();
+    builder.plan.device.max_buffer_bytes = u64::MAX;
+    builder.buffer("huge", 1 << 60, BufferRole::Activation);
+    let error = load(&builder, &Weights::default()).unwrap_err();
+    assert!(
+        matches!(error, RuntimeError::OutOfMemory { .. } | RuntimeError::Refused { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn facts_and_measurements_make_sense() {
+    let gpu = gpu();
+    let mut facts = gpu.facts();
+    assert!(facts.subgroup_size.is_power_of_two(), "{facts:?}");
+    gpu.measure(&mut facts).unwrap();
+    assert!(facts.copy_bytes_per_s.unwrap() > 1e8, "{facts:?}");
+    assert!(facts.dispatch_us.unwrap() > 0.1, "{facts:?}");
+    eprintln!("{facts:?}");
+}
