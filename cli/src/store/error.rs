@@ -39,7 +39,7 @@ pub(crate) enum StoreError {
     },
     /// A name that nothing has.
     #[error(
-        "there is no model called {name:?}{}. `quarrel list` shows the models on this machine; `quarrel \
+        "there is no model called {name:?}{} `quarrel list` shows the models on this machine; `quarrel \
          pull` fetches {}; the path of a GGUF file can be given too",
         did_you_mean(close),
         pullable()
@@ -128,7 +128,7 @@ impl StoreError {
 
 fn did_you_mean(close: &[String]) -> String {
     match close {
-        [] => String::new(),
+        [] => ".".into(),
         close => format!("; did you mean {}?", close.join(" or ")),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// next source after this.
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long it may take between two pieces of an answer.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(8);
 
 /// Fetches `file` of a repository into the temporary folder.
 pub(super) fn fetch(

@@ -34,8 +34,11 @@ impl Progress {
 
     /// A line that is worth keeping wherever the output goes.
     pub(super) fn line(&self, text: &str) {
-        if self.lines {
-            self.bar.suspend(|| eprintln!("{text}"));
+        match self.bar.length() {
+            _ if !self.lines => {}
+            // Not started: nothing is drawn that would have to go.
+            Some(0) => eprintln!("{text}"),
+            _ => self.bar.suspend(|| eprintln!("{text}")),
         }
     }
 
@@ -48,9 +51,9 @@ impl Progress {
 
     /// Starts a part of the work, of so many bytes.
     pub(super) fn start(&self, what: &'static str, bytes: u64) {
-        self.bar.reset();
-        self.bar.set_message(what);
         self.bar.set_length(bytes);
+        self.bar.set_message(what);
+        self.bar.reset();
     }
 
     /// Says how many of the part's bytes are done.
