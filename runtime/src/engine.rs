@@ -99,6 +99,16 @@ impl Engine {
         }
     }
 
+    /// Compiles what `programs` still need.
+    pub(crate) fn ready(&self, programs: &[(Phase, StepDims)]) -> Result<(), RuntimeError> {
+        for &(phase, _) in programs {
+            if !self.pipelines.ready(self.program(phase)?.kernels()) {
+                self.compile(&[phase])?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the kernels of `phases` are compiled.
     pub(crate) fn compiled(&self, phases: &[Phase]) -> bool {
         phases.iter().all(|&phase| {
@@ -129,6 +139,17 @@ impl Engine {
         Ok(())
     }
 
+    /// Records dispatch `index` of a program.
+    pub(crate) fn record_one(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        phase: Phase,
+        dims: StepDims,
+        index: usize,
+    ) -> Result<(), RuntimeError> {
+        self.program(phase)?.record(pass, &self.pipelines, dims, index..index + 1)
+    }
+
     /// Submits dispatch `index` of a program alone.
     pub(crate) fn submit_one(
         &self,
@@ -137,11 +158,7 @@ impl Engine {
         index: usize,
     ) -> Result<(), RuntimeError> {
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            let program = self.program(phase)?;
-            program.record(&mut pass, &self.pipelines, dims, index..index + 1)?;
-        }
+        self.record_one(&mut encoder.begin_compute_pass(&Default::default()), phase, dims, index)?;
         self.gpu.queue.submit([encoder.finish()]);
         Ok(())
     }
@@ -155,9 +172,7 @@ impl Engine {
         &self,
         programs: &[(Phase, StepDims)],
     ) -> Result<wgpu::SubmissionIndex, RuntimeError> {
-        for &(phase, _) in programs {
-            self.compile(&[phase])?;
-        }
+        self.ready(programs)?;
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         self.record(&mut encoder, programs)?;
         let submission = self.gpu.queue.submit([encoder.finish()]);

@@ -4,19 +4,29 @@
 //! A caller opens a [`Gpu`], loads a plan into an [`Engine`] and talks to it through a [`Session`].
 //! The crate knows a plan and nothing of the model behind it. It reads no files.
 
+mod bench;
 mod engine;
 mod error;
 mod faults;
+mod generate;
 mod gpu;
 mod load;
 mod memory;
+mod not_finite;
 mod pipelines;
 mod probe;
 mod program;
 mod quiet;
 mod readback;
+mod ring;
+mod sampling;
+mod session;
+mod timestamps;
 
 pub use engine::{Engine, LoadOptions};
 pub use error::{BadKernel, Blame, NotFinite, RuntimeError};
+pub use generate::{GenerateOptions, Generation, StopReason, Timings};
 pub use gpu::{AdapterSummary, Gpu, adapters};
 pub use memory::{MemoryNeeds, Shortage, verdict};
+pub use sampling::SamplingParams;
+pub use session::Session;
