@@ -11,5 +11,6 @@ pub mod formats;
 pub mod product;
 pub mod row_program;
 pub mod rows;
+pub mod sampling;
 pub mod shader;
 mod template;
