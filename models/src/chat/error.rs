@@ -32,6 +32,26 @@ pub enum ChatError {
         /// Where it was stopped.
         line: usize,
     },
+    /// The template took longer than any conversation calls for.
+    #[error("the model's chat template was stopped, because it does not come to an end")]
+    Deadline,
+    /// The template is longer than any in use.
+    #[error("the model's chat template has {bytes} bytes; at most {limit} are read")]
+    TooLong {
+        /// Bytes in the template.
+        bytes: usize,
+        /// Bytes it may have.
+        limit: usize,
+    },
+    /// The system gave no thread to run the template on.
+    #[error("cannot start a thread for the chat template: {detail}")]
+    Thread {
+        /// What the system says.
+        detail: String,
+    },
+    /// The template engine panicked.
+    #[error("the template engine failed on the model's chat template: a bug, please report it")]
+    Crashed,
 }
 
 /// What `raise_exception` was called with; carried through the engine's error as its source.

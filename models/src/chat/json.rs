@@ -4,9 +4,7 @@
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// Bytes that one value may come to. Lists can hold the same list many times over, so a small
-/// template can describe a value without end.
-const MAX_BYTES: usize = 16 << 20;
+use super::filters::MAX_BYTES;
 
 /// Lists and maps within one another.
 const MAX_DEPTH: usize = 64;

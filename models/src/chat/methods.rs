@@ -5,6 +5,8 @@
 use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
+use super::filters;
+
 /// Bytes that one unit of fuel pays for, as in the engine.
 const BYTES_A_FUEL: u64 = 64;
 
@@ -15,9 +17,11 @@ pub(super) fn call(
     method: &str,
     args: &[Value],
 ) -> Result<Value, Error> {
+    if let (Some(joiner), "join", [items]) = (value.as_str(), method, args) {
+        return filters::join_items(state, items, joiner, None).map(Value::from);
+    }
     let bytes = match (value.as_str(), method) {
         (Some(text), "replace") => text.len() as u64 + bytes_of_replace(text, args),
-        (Some(text), "join") => bytes_of_join(state, text, args)?,
         // `'{:999999999}'.format(x)`: widths are numbers in the text.
         (Some(text), "format") if has_long_number(text) => {
             return Err(Error::new(ErrorKind::InvalidOperation, "format with so wide a field"));
@@ -34,21 +38,6 @@ fn bytes_of_replace(text: &str, args: &[Value]) -> u64 {
     let text_of = |index: usize| args.get(index).and_then(Value::as_str).unwrap_or_default();
     let matches = text.matches(text_of(0)).count() as u64;
     matches.saturating_mul(text_of(1).len() as u64)
-}
-
-/// Bytes that `text.join(items)` comes to. Items other than strings are charged as they are
-/// visited by their depth of one; templates join strings.
-fn bytes_of_join(state: &State<'_, '_>, text: &str, args: &[Value]) -> Result<u64, Error> {
-    let Some(items) = args.first() else { return Ok(0) };
-    let mut bytes = 0u64;
-    for item in items.try_iter()? {
-        state.consume_fuel(1)?;
-        let Some(item) = item.as_str() else {
-            return Err(Error::new(ErrorKind::InvalidOperation, "join of what is not a string"));
-        };
-        bytes = bytes.saturating_add((text.len() + item.len()) as u64);
-    }
-    Ok(bytes)
 }
 
 /// Whether a text holds a number of five digits or more.

@@ -2,10 +2,12 @@
 //!
 //! A template is a Jinja program in the model's file. It runs here as Hugging Face transformers
 //! runs it (same globals, same whitespace rules), except that it is not trusted: the work and the
-//! memory of a rendering are bounded.
+//! memory of a rendering are bounded, by fuel and by what [`guard`] adds.
 
 mod clock;
 mod error;
+mod filters;
+mod guard;
 mod json;
 mod methods;
 
@@ -54,18 +56,15 @@ impl ChatTemplate {
     ///
     /// # Errors
     ///
-    /// [`ChatError::Syntax`] with the line at which the template is not well formed.
+    /// [`ChatError::Syntax`] with the line at which the template is not well formed, or
+    /// [`ChatError::TooLong`].
     pub fn new(source: &str, bos_text: &str, eos_text: &str) -> Result<ChatTemplate, ChatError> {
-        let mut engine = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        engine.set_syntax(syntax.map_err(|error| ChatError::syntax(&error))?);
-        engine.set_unknown_method_callback(methods::call);
-        engine.add_function("raise_exception", raise_exception);
-        engine.add_function("strftime_now", |format: &str| clock::format_now(format));
-        engine.add_filter("tojson", json::tojson);
-        engine
-            .add_template_owned(NAME, without_generation_marks(source))
-            .map_err(|error| ChatError::syntax(&error))?;
+        let (bytes, limit) = (source.len(), guard::MAX_SOURCE);
+        if bytes > limit {
+            return Err(ChatError::TooLong { bytes, limit });
+        }
+        let source = without_generation_marks(source);
+        let engine = guard::run(move || read(source).map_err(|error| ChatError::syntax(&error)))?;
         Ok(ChatTemplate { engine, bos: bos_text.to_owned(), eos: eos_text.to_owned() })
     }
 
@@ -96,9 +95,23 @@ impl ChatTemplate {
             tools => (),
             documents => (),
         };
-        let template = engine.get_template(NAME).map_err(|error| ChatError::render(&error))?;
-        template.render(context).map_err(|error| ChatError::render(&error))
+        guard::run(move || {
+            let rendered = engine.get_template(NAME).and_then(|template| template.render(context));
+            rendered.map_err(|error| ChatError::render(&error))
+        })
     }
+}
+
+/// An engine that has read a template.
+fn read(source: String) -> Result<Environment<'static>, minijinja::Error> {
+    let mut engine = Environment::new();
+    engine.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    engine.set_unknown_method_callback(methods::call);
+    engine.add_function("raise_exception", raise_exception);
+    engine.add_function("strftime_now", |format: &str| clock::format_now(format));
+    filters::install(&mut engine);
+    engine.add_template_owned(NAME, source)?;
+    Ok(engine)
 }
 
 impl std::fmt::Debug for ChatTemplate {
