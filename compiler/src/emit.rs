@@ -50,7 +50,16 @@ impl<'a> Emission<'a> {
             })
             .collect();
         let pool_start = buffers.len() as u32;
-        Emission { graph, options, buffers, kernels: vec![], io, states, pool_start, known: HashMap::new() }
+        Emission {
+            graph,
+            options,
+            buffers,
+            kernels: vec![],
+            io,
+            states,
+            pool_start,
+            known: HashMap::new(),
+        }
     }
 
     /// The program of `launches`, whose values lie in the pool as `assigned` says.
@@ -89,7 +98,11 @@ impl<'a> Emission<'a> {
     }
 
     /// Adds a finished kernel, or finds the one with the same text.
-    pub fn kernel(&mut self, shader: Shader, bindings: Vec<quarrel_ir::plan::KernelBinding>) -> KernelId {
+    pub fn kernel(
+        &mut self,
+        shader: Shader,
+        bindings: Vec<quarrel_ir::plan::KernelBinding>,
+    ) -> KernelId {
         if let Some(&id) = self.known.get(&shader.wgsl) {
             return id;
         }
@@ -163,12 +176,7 @@ fn push(buffers: &mut Vec<Buffer>, name: &str, bytes: u64, role: BufferRole) -> 
     BufferId(buffers.len() as u32 - 1)
 }
 
-fn make_io(
-    buffers: &mut Vec<Buffer>,
-    graph: &Graph,
-    options: &PlanOptions,
-    output: ValueId,
-) -> Io {
+fn make_io(buffers: &mut Vec<Buffer>, graph: &Graph, options: &PlanOptions, output: ValueId) -> Io {
     let tokens = u64::from(options.chunk.max(options.slots)) * 4;
     let rows = u64::from(options.out_rows.max(options.slots)) * 4;
     let slots = u64::from(options.slots) * 4;

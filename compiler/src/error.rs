@@ -1,6 +1,6 @@
 //! What can go wrong in compilation, and who is to blame.
 
-use quarrel_ir::graph::VerifyError;
+use quarrel_ir::graph::{TypeError, VerifyError};
 use quarrel_ir::plan::PlanError;
 
 /// A graph could not be compiled.
@@ -20,6 +20,9 @@ pub enum CompileError {
         /// What is broken.
         error: VerifyError,
     },
+    /// A pass made an op that does not type: a bug of the compiler.
+    #[error("a bug in the compiler: a rewrite does not type: {0}")]
+    Rewrite(TypeError),
     /// The kernels of this device cannot do what the model needs.
     #[error("{what} is not supported: {why}")]
     Unsupported {

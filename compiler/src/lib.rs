@@ -15,6 +15,7 @@
 //! Binding and shape inference happen as the graph is built; a graph that reaches this crate is
 //! typed. Nothing here knows a device beyond its facts, or a model beyond its graph.
 
+mod canonicalise;
 mod emit;
 mod error;
 mod fuse;
@@ -46,6 +47,9 @@ pub fn compile(
 ) -> Result<Plan, CompileError> {
     check_options(options)?;
     graph.verify()?;
+    let original = graph;
+    let graph = &canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)?;
+    graph.verify().map_err(|error| CompileError::Pass { pass: "canonicalise", error })?;
     let output = graph.output().ok_or_else(|| {
         CompileError::Graph(quarrel_ir::graph::VerifyError::NoOutput(graph.name.clone()))
     })?;
@@ -67,7 +71,7 @@ pub fn compile(
     emission.add_pool(pool);
     let plan = Plan {
         version: PLAN_VERSION,
-        identity: identity(graph, device, options),
+        identity: identity(original, device, options),
         model,
         options: options.clone(),
         device: device.clone(),

@@ -53,9 +53,8 @@ impl Pool {
                 // Prefer the smallest that is large enough, then the largest that must grow.
                 if has >= life.bytes { (0, has) } else { (1, u64::MAX - has) }
             };
-            let best = (0..self.buffers.len())
-                .filter(|i| free(&busy_until[*i]))
-                .min_by_key(|i| fit(*i));
+            let best =
+                (0..self.buffers.len()).filter(|i| free(&busy_until[*i])).min_by_key(|i| fit(*i));
             let index = best.unwrap_or_else(|| {
                 self.buffers.push(PoolBuffer::default());
                 busy_until.push(None);

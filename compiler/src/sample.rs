@@ -2,14 +2,62 @@
 
 use crate::emit::Emission;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::plan::{ModelFacts, PlanOptions, Program};
+use quarrel_ir::graph::RunDim;
+use quarrel_ir::plan::{
+    Cost, Dispatch, Extent, Kernel, KernelId, ModelFacts, Phase, PlanOptions, Program,
+};
+use quarrel_kernels::sampling;
 
-/// The greedy and the sampling program.
+/// The greedy and the sampling program, one dispatch each.
 pub fn programs(
-    _emission: &mut Emission<'_>,
-    _device: &DeviceFacts,
-    _model: &ModelFacts,
-    _options: &PlanOptions,
+    emission: &mut Emission<'_>,
+    device: &DeviceFacts,
+    model: &ModelFacts,
+    options: &PlanOptions,
 ) -> Vec<Program> {
-    vec![]
+    let kernels = sampling::kernels(device, model.vocabulary, options.context, options.slots);
+    let logits = 4 * u64::from(model.vocabulary);
+    vec![
+        program(emission, "greedy", Phase::Greedy, kernels.greedy, logits),
+        program(emission, "sample", Phase::Sample, kernels.sample, logits),
+    ]
+}
+
+fn program(
+    emission: &mut Emission<'_>,
+    name: &str,
+    phase: Phase,
+    kernel: Kernel,
+    logits: u64,
+) -> Program {
+    let io = emission.io.clone();
+    // In the order of `sampling::BINDINGS`.
+    let buffers = [
+        io.logits,
+        io.stop,
+        io.sampler,
+        io.tokens,
+        io.positions,
+        io.slots,
+        io.out_rows,
+        io.step,
+        io.live,
+        io.sampled,
+    ];
+    let bindings = buffers.map(|buffer| emission.whole(buffer)).to_vec();
+    emission.kernels.push(kernel);
+    let dispatch = Dispatch {
+        kernel: KernelId(emission.kernels.len() as u32 - 1),
+        bindings,
+        grid: [
+            Extent::Tiles { dim: RunDim::OutRows, tile: 1, times: 1 },
+            Extent::Const(1),
+            Extent::Const(1),
+        ],
+        layer: None,
+        ops: vec![],
+        reason: "draws the next token and writes the next step's inputs on the device".into(),
+        cost: Cost { token_bytes: logits, token_flops: logits / 4, ..Cost::default() },
+    };
+    Program { name: name.into(), phase, dispatches: vec![dispatch] }
 }

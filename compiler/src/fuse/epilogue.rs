@@ -49,10 +49,15 @@ impl Fusion<'_> {
                 (format!("{what} needs only sums of its own element"), Order::Plain)
             }
             Op::Reshape(_) => (String::new(), Order::Plain),
-            Op::Append => (format!("{what} stores finished elements straight to the cache"), Order::Plain),
+            Op::Append => {
+                (format!("{what} stores finished elements straight to the cache"), Order::Plain)
+            }
             Op::Rope(rope) => {
                 let head = graph.tensor(value).map_or(0, |t| t.last());
-                (format!("{what} turns pairs whose sums share a workgroup"), rope_order(rope, head)?)
+                (
+                    format!("{what} turns pairs whose sums share a workgroup"),
+                    rope_order(rope, head)?,
+                )
             }
             Op::Normalize(_) => {
                 return Err(format!("{what} sums over a row that several workgroups compute"));
@@ -62,7 +67,8 @@ impl Fusion<'_> {
         let Anchor::Product(product) = &self.regions[region].anchor else {
             return Err("not a product".into());
         };
-        let groups: BTreeSet<usize> = operands.iter().filter_map(|o| product.group_of(*o)).collect();
+        let groups: BTreeSet<usize> =
+            operands.iter().filter_map(|o| product.group_of(*o)).collect();
         if groups.is_empty() {
             return Err(format!("no sum of the product is an operand of {what}"));
         }
@@ -109,7 +115,13 @@ impl Fusion<'_> {
     }
 
     /// Makes one group of `groups`, with `value` in it.
-    fn join_groups(&mut self, region: usize, groups: &BTreeSet<usize>, value: ValueId, order: Order) {
+    fn join_groups(
+        &mut self,
+        region: usize,
+        groups: &BTreeSet<usize>,
+        value: ValueId,
+        order: Order,
+    ) {
         let Anchor::Product(product) = &mut self.regions[region].anchor else { return };
         let mut kept: Vec<UnitGroup> = Vec::new();
         let mut joined: Option<usize> = None;

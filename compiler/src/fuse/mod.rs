@@ -125,7 +125,8 @@ impl Fusion<'_> {
         for region in &self.regions {
             for (&member, &place) in &region.members {
                 let operands = graph.operands(member);
-                let skip_x = fuse && place == Place::Anchor && matches!(graph.op(member), Op::Linear);
+                let skip_x =
+                    fuse && place == Place::Anchor && matches!(graph.op(member), Op::Linear);
                 for operand in operands.into_iter().skip(usize::from(skip_x)) {
                     if !region.members.contains_key(&operand) && !is_leaf(graph, operand) {
                         self.needed.insert(storage(graph, operand));
@@ -146,9 +147,8 @@ impl Fusion<'_> {
             if region.anchor == Anchor::Rows {
                 continue;
             }
-            let stored = |value: &ValueId| {
-                matches!(graph.op(*value), Op::Append) || needed.contains(value)
-            };
+            let stored =
+                |value: &ValueId| matches!(graph.op(*value), Op::Append) || needed.contains(value);
             let computed = region.members.iter().filter(|(_, place)| **place != Place::Prologue);
             region.outputs = computed.map(|(&value, _)| value).filter(stored).collect();
         }

@@ -61,7 +61,10 @@ impl Fusion<'_> {
             return;
         }
         let home = storage(self.graph, value);
-        if self.needed.contains(&home) || self.home.contains_key(&home) || !self.may_pull(value, into, pulled) {
+        if self.needed.contains(&home)
+            || self.home.contains_key(&home)
+            || !self.may_pull(value, into, pulled)
+        {
             if !is_leaf(self.graph, home) {
                 pulled.stops.insert(home);
             }
@@ -85,7 +88,9 @@ impl Fusion<'_> {
     fn may_pull(&self, value: ValueId, into: Into, pulled: &Pulled) -> bool {
         let wide = self.graph.tensor(value).is_some_and(|t| t.width().is_multiple_of(4));
         match (self.graph.op(value), into) {
-            (Op::Unary(_) | Op::Binary(_) | Op::Reshape(_) | Op::GatherRows, Into::Prologue) => wide,
+            (Op::Unary(_) | Op::Binary(_) | Op::Reshape(_) | Op::GatherRows, Into::Prologue) => {
+                wide
+            }
             (Op::Unary(_) | Op::Binary(_) | Op::Reshape(_) | Op::GatherRows, _) => true,
             (Op::Normalize(_), Into::Prologue) => {
                 let whole = self.graph.tensor(value).is_some_and(|t| t.dims.len() == 1);

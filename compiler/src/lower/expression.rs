@@ -3,7 +3,9 @@
 use super::bindings::{Bindings, IoBuffer, Resource};
 use super::weights::WeightTable;
 use crate::region::{is_leaf, storage};
-use quarrel_ir::graph::{Graph, Input, NormKind, Normalize, Op, Rope, RopeStyle, ValueId, WeightId};
+use quarrel_ir::graph::{
+    Graph, Input, NormKind, Normalize, Op, Rope, RopeStyle, ValueId, WeightId,
+};
 use quarrel_ir::plan::Access;
 use quarrel_kernels::elementwise;
 use quarrel_kernels::formats::{snippet, unit_value};
@@ -289,8 +291,13 @@ pub fn can_be_wide(graph: &Graph, inline: &BTreeSet<ValueId>) -> bool {
             start.is_multiple_of(4) && fours(value) && fours(graph.operands(value)[0])
         }
         Op::Input(Input::Tokens) => true,
-        _ => fours(value) && graph.operands(value).iter().all(|&o| {
-            graph.tensor(o).is_none_or(|t| t.dims.is_empty() || t.last().is_multiple_of(4) || t.width() == 1)
-        }),
+        _ => {
+            fours(value)
+                && graph.operands(value).iter().all(|&o| {
+                    graph.tensor(o).is_none_or(|t| {
+                        t.dims.is_empty() || t.last().is_multiple_of(4) || t.width() == 1
+                    })
+                })
+        }
     })
 }

@@ -152,8 +152,12 @@ fn emit_groups(
     emitter.inline = members(region, Place::Epilogue);
     let mut first_linear = 0;
     for (index, group) in product.groups.iter().enumerate() {
-        let outputs: Vec<ValueId> =
-            region.outputs.iter().copied().filter(|o| product.group_of(*o) == Some(index)).collect();
+        let outputs: Vec<ValueId> = region
+            .outputs
+            .iter()
+            .copied()
+            .filter(|o| product.group_of(*o) == Some(index))
+            .collect();
         let step = step_of(context, &outputs, false);
         let turned = group.members.iter().any(|m| {
             matches!(context.graph.op(*m), Op::Rope(rope) if rope.style == RopeStyle::Interleaved)

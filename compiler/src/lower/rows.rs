@@ -23,12 +23,14 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
     check_pairs(graph, output, step, width)?;
     let heads = total / width;
     let mut emitter = context.emitter(inline);
-    let mut program =
-        RowProgram { wide: step == Step::Wide, ..RowProgram::default() };
+    let mut program = RowProgram { wide: step == Step::Wide, ..RowProgram::default() };
     let per_row = width / if program.wide { 4 } else { 1 };
     let place = |place: &str| match heads {
         1 => At { row: "n".into(), place: place.into() },
-        _ => At { row: format!("n / {heads}u"), place: format!("n % {heads}u * {per_row}u + {place}") },
+        _ => At {
+            row: format!("n / {heads}u"),
+            place: format!("n % {heads}u * {per_row}u + {place}"),
+        },
     };
     statistics(&mut emitter, &mut program, &place("j"));
     let scale = if step == Step::Pair { "    let p = 2u * j;\n" } else { "    let p = j;\n" };

@@ -51,10 +51,18 @@ fn gpu_rows(device: &DeviceFacts, needs: &ProductNeeds) -> u32 {
     match needs.rows {
         0..2048 => 1,
         2048..16384 => {
-            if quantised { 2 } else { 1 }
+            if quantised {
+                2
+            } else {
+                1
+            }
         }
         _ => {
-            if quantised { 4 } else { 2 }
+            if quantised {
+                4
+            } else {
+                2
+            }
         }
     }
 }

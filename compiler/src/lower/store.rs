@@ -1,8 +1,8 @@
 //! Stores: how finished elements of a value or a cache row reach memory.
 
+use super::Context;
 use super::bindings::{IoBuffer, Resource};
 use super::expression::{At, Body, Emitter};
-use super::Context;
 use quarrel_ir::graph::{Op, StateFormat, Type, ValueId};
 use quarrel_ir::plan::Access;
 
@@ -87,9 +87,11 @@ pub fn store(
 
 /// The step that the stores of `outputs` need: pairs where one packs two halves in a word.
 pub fn step_of(context: Context<'_>, outputs: &[ValueId], wide: bool) -> Step {
-    let packs = outputs.iter().any(|&output| match (context.graph.op(output), &context.graph.node(output).ty) {
-        (Op::Append, Type::State(state)) => context.state_format(*state) == StateFormat::F16,
-        _ => false,
+    let packs = outputs.iter().any(|&output| {
+        match (context.graph.op(output), &context.graph.node(output).ty) {
+            (Op::Append, Type::State(state)) => context.state_format(*state) == StateFormat::F16,
+            _ => false,
+        }
     });
     match (packs, wide) {
         (true, _) => Step::Pair,

@@ -58,8 +58,13 @@ impl WeightTable {
         expand: Option<Format>,
         device: &DeviceFacts,
     ) -> Result<WeightTable, CompileError> {
-        let mut builder =
-            Builder { graph, expand, device, uses: matrix_uses(graph), table: WeightTable::default() };
+        let mut builder = Builder {
+            graph,
+            expand,
+            device,
+            uses: matrix_uses(graph),
+            table: WeightTable::default(),
+        };
         for region in regions {
             if let Anchor::Product(product) = &region.anchor {
                 let weights: Vec<WeightId> =
@@ -170,7 +175,10 @@ impl Builder<'_> {
             Some(format) => Ok(format),
             None => Err(CompileError::Unsupported {
                 what: format!("the tensor {:?}", info.name),
-                why: format!("its rows have {} elements, which is no multiple of 4", info.row_len()),
+                why: format!(
+                    "its rows have {} elements, which is no multiple of 4",
+                    info.row_len()
+                ),
             }),
         }
     }
@@ -241,9 +249,9 @@ impl Builder<'_> {
     fn allocate(&mut self, bytes: u64) -> BufferRange {
         let alignment = u64::from(self.device.binding_alignment).max(16);
         let buffers = &mut self.table.buffers;
-        let fits = buffers.last().is_some_and(|last| {
-            last.bytes.next_multiple_of(alignment) + bytes <= BUFFER_BYTES
-        });
+        let fits = buffers
+            .last()
+            .is_some_and(|last| last.bytes.next_multiple_of(alignment) + bytes <= BUFFER_BYTES);
         if !fits {
             buffers.push(Buffer {
                 name: format!("weights {}", buffers.len()),

@@ -7,7 +7,6 @@
 const TOKENS = {{tokens}}u;
 const TILE = {{tile}}u;
 const BLOCKS = {{blocks}}u;
-const CHUNKS = {{chunks}}u;
 const VECTORS = {{vectors}}u;
 
 var<workgroup> sums: array<f32, {{sums}}>;

@@ -44,7 +44,6 @@ fn unit_at(group: usize, order: Order) -> String {
 impl Product {
     pub(super) fn text(&self) -> String {
         let shape = self.shape;
-        let chunk = self.segments[0].packing().chunk as u32;
         let stage = if self.staged {
             format!("var<workgroup> staged: array<vec4<f32>, {}>;", shape.tokens * self.columns / 4)
         } else {
@@ -63,7 +62,6 @@ impl Product {
                 ("tokens", &number(shape.tokens)),
                 ("tile", &number(shape.tile)),
                 ("blocks", &number(shape.tile / shape.rows)),
-                ("chunks", &number(self.columns / chunk)),
                 ("vectors", &number(self.columns / 4)),
                 ("sums", &number(shape.tokens * shape.tile)),
                 ("stage", &stage),
@@ -179,7 +177,7 @@ impl Product {
     fn block_text(&self) -> String {
         let mut text = format!("        let slot = block * {}u;\n", self.shape.rows);
         for r in 0..self.shape.rows {
-            let _ = writeln!(text, "        let row_{r} = weight_row(tile, slot + {r}u) * CHUNKS;");
+            let _ = writeln!(text, "        let row_{r} = weight_row(tile, slot + {r}u);");
         }
         if self.segments.len() == 1 {
             text.push_str(&self.segment_text(0));
@@ -212,9 +210,10 @@ impl Product {
             }
         };
         each(&mut text, &|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
-        text.push_str("        for (var c = lane; c < CHUNKS; c += lanes) {\n");
+        let chunks = self.columns / format.packing().chunk as u32;
+        let _ = writeln!(text, "        for (var c = lane; c < {chunks}u; c += lanes) {{");
         for r in 0..rows {
-            let _ = writeln!(text, "            let raw_{r} = {p}load(row_{r} + c);");
+            let _ = writeln!(text, "            let raw_{r} = {p}load(row_{r} * {chunks}u + c);");
         }
         let target = if form.scaled { "dot" } else { "sum" };
         if form.scaled {
