@@ -135,23 +135,43 @@ impl Format {
     /// One block of 32 elements of a quantised format.
     fn dequantize_block(self, block: &[u8], out: &mut [f32]) {
         let d = read_f16(block, 0);
-        let nibble = |bytes: &[u8], j: usize| (bytes[j % 16] >> (4 * (j / 16))) & 15;
-        let fifth = |bytes: &[u8], j: usize| ((bytes[j / 8] >> (j % 8)) & 1) << 4;
-        for (j, o) in out.iter_mut().enumerate() {
-            *o = match self {
-                Format::Q4_0 => (f32::from(nibble(&block[2..], j)) - 8.0) * d,
-                Format::Q4_1 => f32::from(nibble(&block[4..], j)) * d + read_f16(block, 2),
-                Format::Q5_0 => {
-                    (f32::from(nibble(&block[6..], j) | fifth(&block[2..], j)) - 16.0) * d
-                }
-                Format::Q5_1 => {
-                    f32::from(nibble(&block[8..], j) | fifth(&block[4..], j)) * d
-                        + read_f16(block, 2)
-                }
-                Format::Q8_0 => f32::from(block[2 + j] as i8) * d,
-                Format::F32 | Format::F16 | Format::BF16 => unreachable!("not a block format"),
-            };
+        let fifth = |bits: &[u8], j: usize| ((bits[j / 8] >> (j % 8)) & 1) << 4;
+        // Each format has its own loop, with its minimum read once.
+        match self {
+            Format::Q4_0 => {
+                let nibbles = &block[2..18];
+                fill(out, |j| (f32::from(nibble(nibbles, j)) - 8.0) * d);
+            }
+            Format::Q4_1 => {
+                let (m, nibbles) = (read_f16(block, 2), &block[4..20]);
+                fill(out, |j| f32::from(nibble(nibbles, j)) * d + m);
+            }
+            Format::Q5_0 => {
+                let (bits, nibbles) = (&block[2..6], &block[6..22]);
+                fill(out, |j| (f32::from(nibble(nibbles, j) | fifth(bits, j)) - 16.0) * d);
+            }
+            Format::Q5_1 => {
+                let (m, bits, nibbles) = (read_f16(block, 2), &block[4..8], &block[8..24]);
+                fill(out, |j| f32::from(nibble(nibbles, j) | fifth(bits, j)) * d + m);
+            }
+            Format::Q8_0 => {
+                let values = &block[2..34];
+                fill(out, |j| f32::from(values[j] as i8) * d);
+            }
+            Format::F32 | Format::F16 | Format::BF16 => unreachable!("not a block format"),
         }
+    }
+}
+
+/// Element `j` of 32 in 16 bytes: the lower halves come first.
+fn nibble(bytes: &[u8], j: usize) -> u8 {
+    (bytes[j % 16] >> (4 * (j / 16))) & 15
+}
+
+/// Writes the value of each of a block's 32 elements.
+fn fill(out: &mut [f32], value: impl Fn(usize) -> f32) {
+    for (j, out) in out.iter_mut().enumerate().take(32) {
+        *out = value(j);
     }
 }
 
