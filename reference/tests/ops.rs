@@ -28,12 +28,12 @@ fn unary_functions_have_their_textbook_values() {
         (UnaryOp::Silu, 1.0, 0.731_058_6),
         (UnaryOp::Silu, -2.0, -0.238_405_85),
         (UnaryOp::Gelu, 1.0, 0.841_192),
-        (UnaryOp::Gelu, -0.5, -0.154_285_99),
+        (UnaryOp::Gelu, -0.5, -0.154_286),
         (UnaryOp::GeluErf, 1.0, 0.841_344_7),
         (UnaryOp::GeluErf, -0.5, -0.154_268_77),
         (UnaryOp::Relu, -3.0, 0.0),
         (UnaryOp::Relu, 3.0, 3.0),
-        (UnaryOp::Sqrt, 2.0, 1.414_213_5),
+        (UnaryOp::Sqrt, 2.25, 1.5),
     ];
     for (op, x, expected) in cases {
         assert_close(&ops::unary(op, &[x]), &[expected]);
@@ -61,7 +61,7 @@ fn binary_functions_repeat_the_shorter_operand() {
     assert_eq!(ops::binary(BinaryOp::Div, &a, &[2.0, 4.0]), [3.0, 2.0, -4.5, 3.0]);
     assert_eq!(ops::binary(BinaryOp::Max, &a, &[7.0]), [7.0, 8.0, 7.0, 12.0]);
     assert_eq!(ops::binary(BinaryOp::Min, &a, &[7.0]), [6.0, 7.0, -9.0, 7.0]);
-    assert_eq!(ops::binary(BinaryOp::Add, &[], &[1.0, 2.0]), []);
+    assert!(ops::binary(BinaryOp::Add, &[], &[1.0, 2.0]).is_empty());
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn linear_is_a_product_with_the_transposed_weight() {
     let w = [1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, -1.0, 2.0, 0.5, 0.5, 0.5];
     let y = ops::linear(&x, Matrix::Plain(&w), 4, 3);
     assert_eq!(y, [1.0, 6.0, 4.0, 3.0, -1.0, 0.0, 2.0, 0.0]);
-    assert_eq!(ops::linear(&[], Matrix::Plain(&w), 4, 3), []);
+    assert!(ops::linear(&[], Matrix::Plain(&w), 4, 3).is_empty());
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn intermediate_values_can_be_read() {
 
 #[test]
 fn a_step_of_no_tokens_yields_no_logits() {
-    assert_eq!(interpreter(1).step(&StepInputs::default()).unwrap(), []);
+    assert!(interpreter(1).step(&StepInputs::default()).unwrap().is_empty());
 }
 
 #[test]
