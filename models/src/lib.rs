@@ -2,4 +2,5 @@
 pub mod arch;
 pub mod chat;
 pub mod gguf;
+pub mod synthetic;
 pub mod tokenizer;

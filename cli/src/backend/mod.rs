@@ -1,0 +1,37 @@
+//! What runs a model: the GPU runtime, or the reference interpreter. Commands do not care which.
+
+mod gpu;
+mod reference;
+mod sampler;
+
+pub(crate) use gpu::{Device, GpuModel, rows_at_once};
+pub(crate) use reference::ReferenceBackend;
+
+use crate::error::Result;
+use quarrel_runtime::{GenerateOptions, Generation};
+use std::ops::ControlFlow;
+
+/// One sequence on a model.
+pub(crate) trait Backend {
+    /// Positions that the sequence may have.
+    fn context(&self) -> u32;
+
+    /// Continues `prompt`. What is held of it from before is not processed again. `on_token` gets
+    /// each token as it is known, a stop token included.
+    fn generate(
+        &mut self,
+        prompt: &[u32],
+        options: GenerateOptions<'_>,
+        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<Generation>;
+
+    /// The logits that follow `tokens`.
+    fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>>;
+
+    /// The logits that follow each of `tokens`, row by row, with the row's index.
+    fn all_logits(
+        &mut self,
+        tokens: &[u32],
+        on_row: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()>;
+}

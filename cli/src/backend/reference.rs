@@ -1,0 +1,129 @@
+//! Models on the reference interpreter: slow and exact, on any machine.
+
+use super::Backend;
+use super::sampler::Sampler;
+use crate::error::{CliError, Result};
+use crate::model::Model;
+use quarrel_reference::{Interpreter, StepInputs};
+use quarrel_runtime::{GenerateOptions, Generation, StopReason, Timings};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// A sequence on the interpreter.
+pub(crate) struct ReferenceBackend {
+    interpreter: Interpreter,
+    /// Tokens whose states are written.
+    held: Vec<u32>,
+    context: u32,
+    vocabulary: usize,
+    chunk: usize,
+}
+
+impl ReferenceBackend {
+    /// Reads the model's weights.
+    pub(crate) fn new(model: &Model, context: u32, chunk: u32) -> Result<ReferenceBackend> {
+        let graph = model.graph.clone();
+        let interpreter = Interpreter::new(graph, model.source.weights(), 1, context as usize)?;
+        let vocabulary = usize::try_from(model.summary.vocabulary).unwrap_or(usize::MAX).max(1);
+        let chunk = chunk.max(1) as usize;
+        Ok(ReferenceBackend { interpreter, held: Vec::new(), context, vocabulary, chunk })
+    }
+
+    /// Processes what is not held of `tokens`; the last logits and how many tokens that were.
+    fn sync(&mut self, tokens: &[u32]) -> Result<(Vec<f32>, usize)> {
+        let common = self.held.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        let common = common.min(tokens.len().saturating_sub(1));
+        self.held.truncate(common);
+        let (_, new) = tokens.split_at(common);
+        let mut logits = Vec::new();
+        for part in new.chunks(self.chunk) {
+            logits = self.step(part, false)?;
+        }
+        Ok((logits, new.len()))
+    }
+
+    /// Processes `tokens` after those that are held.
+    fn step(&mut self, tokens: &[u32], all: bool) -> Result<Vec<f32>> {
+        let mut inputs = StepInputs::sequence(0, self.held.len() as u32, tokens);
+        if all {
+            inputs = inputs.with_all_rows();
+        }
+        let logits = self.interpreter.step(&inputs)?;
+        self.held.extend_from_slice(tokens);
+        match logits.iter().all(|logit| logit.is_finite()) {
+            true => Ok(logits),
+            false => Err(CliError::user(
+                "the model's logits are not finite: the weights are damaged, or their values are \
+                 beyond what 32-bit floats hold",
+            )),
+        }
+    }
+}
+
+impl Backend for ReferenceBackend {
+    fn context(&self) -> u32 {
+        self.context
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &[u32],
+        options: GenerateOptions<'_>,
+        on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<Generation> {
+        options.sampling.check()?;
+        let mut sampler = Sampler::new(options.sampling, prompt);
+        let start = Instant::now();
+        let (mut logits, processed) = self.sync(prompt)?;
+        let mut timings = Timings { prompt_tokens: processed, ..Timings::default() };
+        timings.prefill = start.elapsed();
+        let mut tokens = Vec::new();
+        let mut first = Instant::now();
+        let stop_reason = loop {
+            if tokens.len() >= options.max_tokens {
+                break StopReason::MaxTokens;
+            }
+            let token = sampler.draw(&logits, self.held.len().saturating_sub(1));
+            tokens.push(token);
+            if tokens.len() == 1 {
+                timings.first_token = start.elapsed();
+                first = Instant::now();
+            }
+            let wanted = on_token(token);
+            if options.stop.contains(&token) {
+                break StopReason::StopToken;
+            } else if tokens.len() >= options.max_tokens {
+                break StopReason::MaxTokens;
+            } else if self.held.len() >= self.context as usize {
+                break StopReason::ContextFull;
+            } else if wanted.is_break() {
+                break StopReason::Cancelled;
+            }
+            logits = self.step(&[token], false)?;
+            timings.decode_steps += 1;
+        };
+        timings.decode = first.elapsed();
+        Ok(Generation { tokens, stop_reason, timings })
+    }
+
+    fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        Ok(self.sync(tokens)?.0)
+    }
+
+    fn all_logits(
+        &mut self,
+        tokens: &[u32],
+        on_row: &mut dyn FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        self.held.clear();
+        let mut at = 0;
+        for part in tokens.chunks(self.chunk) {
+            let logits = self.step(part, true)?;
+            for row in logits.chunks_exact(self.vocabulary) {
+                on_row(at, row)?;
+                at += 1;
+            }
+        }
+        Ok(())
+    }
+}

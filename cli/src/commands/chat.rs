@@ -1,0 +1,128 @@
+//! `quarrel chat`: a conversation in the terminal.
+
+use crate::error::{CliError, Result};
+use crate::generation::{Speaker, Stream, summarise};
+use crate::opening::Opening;
+use crate::options::{PlanArgs, SamplingArgs};
+use crate::text::{Text, check_prompt};
+use crate::{interrupt, output};
+use quarrel_ir::plan::Phase;
+use quarrel_models::chat::{ChatTemplate, Message};
+use std::io::{BufRead, IsTerminal};
+use std::time::Instant;
+
+/// Hold a conversation
+///
+/// Each line is a message. /reset begins anew, /exit or the end of the input ends. A turn processes
+/// only what was not said before.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Examples:\n  quarrel chat smollm2\n  quarrel chat smollm2 --system \"Answer in \
+rhymes.\" --temp 0.8\n  printf 'Hello\\nAnd now?\\n' | quarrel chat smollm2"
+)]
+pub(crate) struct Args {
+    /// A GGUF file or a model's name
+    model: String,
+    /// A system message
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Most tokens of an answer [default: as many as the context holds]
+    #[arg(short = 'n', long = "tokens", value_name = "N")]
+    tokens: Option<usize>,
+    /// Print timings even where nobody is watching
+    #[arg(long)]
+    stats: bool,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    plan: PlanArgs,
+}
+
+/// A conversation so far.
+struct Conversation<'a> {
+    text: &'a Text,
+    template: ChatTemplate,
+    system: Option<Message>,
+    messages: Vec<Message>,
+}
+
+impl Conversation<'_> {
+    /// The ids of the whole conversation, up to where the answer begins.
+    fn ids(&self) -> Result<Vec<u32>> {
+        let all: Vec<Message> = self.system.iter().chain(&self.messages).cloned().collect();
+        self.text.encode_rendered(&self.template.render(&all, true)?)
+    }
+}
+
+pub(crate) fn execute(args: &Args) -> Result<()> {
+    let sampling = args.sampling.params()?;
+    interrupt::watch();
+    let mut opening = Opening::start(&args.model, &args.plan)?;
+    let context = opening.context();
+    let compiled = opening.compile(context, 1)?;
+    let text = opening.text()?;
+    let template = text.template()?.ok_or_else(|| {
+        CliError::User(format!(
+            "{} has no chat template, so it cannot hold a conversation: use `quarrel run`",
+            args.model
+        ))
+    })?;
+    let stop = text.stop_ids();
+    let sampler = if sampling.is_greedy() { Phase::Greedy } else { Phase::Sample };
+    let mut ready = opening.load(compiled, &[Phase::Prefill, sampler])?;
+    let system = args.system.as_ref().map(|text| Message::new("system", text));
+    let mut talk = Conversation { text: &text, template, system, messages: Vec::new() };
+    let max_tokens = args.tokens.unwrap_or(context as usize);
+    let speaker = Speaker { text: Some(&text), sampling, max_tokens, stop: &stop };
+    let watched = std::io::stdin().is_terminal();
+    while let Some(line) = next_line(watched)? {
+        match line.trim() {
+            "" => continue,
+            "/exit" => break,
+            "/reset" => {
+                talk.messages.clear();
+                continue;
+            }
+            message => talk.messages.push(Message::new("user", message)),
+        }
+        interrupt::clear();
+        let ids = talk.ids()?;
+        if let Err(error) = check_room(&ids, context, opening.model.summary.vocabulary) {
+            if !watched {
+                return Err(error);
+            }
+            error.print();
+            talk.messages.pop();
+            continue;
+        }
+        let answer = speaker.say(ready.backend.as_mut(), &ids, Stream::Output, Instant::now())?;
+        summarise(&answer, ids.len(), args.stats);
+        talk.messages.push(Message::new("assistant", answer.text));
+    }
+    Ok(())
+}
+
+/// Refuses a conversation that has outgrown the context.
+fn check_room(ids: &[u32], context: u32, vocabulary: u64) -> Result<()> {
+    if ids.len() > context as usize {
+        return Err(CliError::User(format!(
+            "the conversation has {} tokens, but the context holds {context}: begin anew with \
+             /reset, or start again with a larger --ctx",
+            ids.len()
+        )));
+    }
+    check_prompt(ids, context, vocabulary)
+}
+
+/// The next line of the input; `None` at its end.
+fn next_line(watched: bool) -> Result<Option<String>> {
+    if watched {
+        output::text("> ")?;
+    }
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    match read.map_err(|why| CliError::User(format!("the input cannot be read: {why}")))? {
+        0 => Ok(None),
+        _ => Ok(Some(line)),
+    }
+}

@@ -1,0 +1,121 @@
+//! From a model's name to something that runs it, with as much as possible at once: while the file
+//! is bound to its architecture and compiled, the device is opened and the tokenizer is built.
+
+use crate::backend::{Backend, Device, GpuModel, ReferenceBackend};
+use crate::background::Pending;
+use crate::error::{CliError, Result};
+use crate::model::{Model, Source};
+use crate::options::PlanArgs;
+use crate::text::{self, Text};
+use quarrel_ir::plan::Phase;
+use quarrel_models::gguf::Metadata;
+use std::time::{Duration, Instant};
+
+/// A model on its way.
+pub(crate) struct Opening<'a> {
+    pub(crate) model: Model,
+    plan: &'a PlanArgs,
+    started: Instant,
+    text: Option<Pending<Result<Text>>>,
+    device: Option<Pending<Result<Device>>>,
+}
+
+/// A model that is compiled, but not loaded.
+pub(crate) struct Compiled {
+    kind: Kind,
+    time: Duration,
+}
+
+enum Kind {
+    Gpu(Box<GpuModel>),
+    Reference { context: u32, chunk: u32 },
+}
+
+/// A model that can be run, and how long it took to get there.
+pub(crate) struct Ready {
+    pub(crate) backend: Box<dyn Backend>,
+    /// When the command began.
+    pub(crate) started: Instant,
+    /// Loading the weights.
+    pub(crate) load: Duration,
+    /// From the graph to the plan.
+    pub(crate) compile: Duration,
+}
+
+impl<'a> Opening<'a> {
+    /// Opens the file, starts everything else, and builds the graph.
+    pub(crate) fn start(name: &str, plan: &'a PlanArgs) -> Result<Opening<'a>> {
+        let started = Instant::now();
+        let source = Source::open(name)?;
+        let device = Device::start(plan);
+        let text = source.start_text();
+        let model = Model::bind(name, source, plan)?;
+        Ok(Opening { model, plan, started, text: Some(text), device: Some(device) })
+    }
+
+    /// Positions of a session, where nothing but the options and the model says how many.
+    pub(crate) fn context(&self) -> u32 {
+        self.plan.context(self.model.summary.context_length)
+    }
+
+    /// The tokenizer, once, with its vocabulary checked.
+    pub(crate) fn text(&mut self) -> Result<Text> {
+        let text = self.take_text()?;
+        let text = text.map_err(|error| error.at(&self.model.name))?;
+        self.model.check_vocabulary(&text)?;
+        Ok(text)
+    }
+
+    /// The tokenizer, once, where the prompt is given as ids: `None` if there is none to be had.
+    pub(crate) fn optional_text(&mut self) -> Result<Option<Text>> {
+        let text = self.take_text()?;
+        let Some(metadata) = self.metadata() else { return Ok(None) };
+        let text = text::optional(text, metadata).map_err(|error| error.at(&self.model.name))?;
+        // With another vocabulary its pieces would be wrong: ids speak for themselves then.
+        Ok(text.filter(|text| self.model.check_vocabulary(text).is_ok()))
+    }
+
+    /// The file's metadata; a synthetic model has none.
+    pub(crate) fn metadata(&self) -> Option<&Metadata> {
+        match &self.model.source {
+            Source::File(file) => Some(file.metadata()),
+            Source::Synthetic(_) => None,
+        }
+    }
+
+    /// Waits for the device and compiles for `context` positions and logits of `out_rows` rows.
+    pub(crate) fn compile(&mut self, context: u32, out_rows: u32) -> Result<Compiled> {
+        let options = self.plan.plan_options(context, out_rows);
+        let device = self.device.take().ok_or_else(|| once("device"))?.wait()?;
+        let start = Instant::now();
+        let kind = match device {
+            Device::Reference => Kind::Reference { context, chunk: options.chunk },
+            Device::Gpu(gpu) => {
+                Kind::Gpu(Box::new(GpuModel::compile(&self.model.graph, gpu, &options)?))
+            }
+        };
+        Ok(Compiled { kind, time: start.elapsed() })
+    }
+
+    /// Loads the weights; kernels of `phases` are compiled meanwhile, first needed first.
+    pub(crate) fn load(&self, compiled: Compiled, phases: &[Phase]) -> Result<Ready> {
+        let start = Instant::now();
+        let backend: Box<dyn Backend> = match compiled.kind {
+            Kind::Gpu(model) => Box::new(model.load(self.model.source.weights(), phases)?),
+            Kind::Reference { context, chunk } => {
+                Box::new(ReferenceBackend::new(&self.model, context, chunk)?)
+            }
+        };
+        let (started, load) = (self.started, start.elapsed());
+        Ok(Ready { backend, started, load, compile: compiled.time })
+    }
+
+    fn take_text(&mut self) -> Result<Result<Text>> {
+        Ok(self.text.take().ok_or_else(|| once("tokenizer"))?.wait())
+    }
+}
+
+/// An error of ours: a command took a part twice.
+fn once(what: &str) -> CliError {
+    CliError::Failure(format!("a bug in Quarrel, please report it: the {what} was taken twice"))
+}

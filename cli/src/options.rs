@@ -1,0 +1,119 @@
+//! Options that several commands share.
+
+use clap::{Args, ValueEnum};
+use quarrel_ir::format::Format;
+use quarrel_ir::plan::PlanOptions;
+use std::path::PathBuf;
+
+/// Positions that a session holds where neither the user nor the model asks for fewer.
+const DEFAULT_CONTEXT: u64 = 4096;
+
+/// How a model is bound to a device.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Compilation")]
+pub(crate) struct PlanArgs {
+    /// Add an architecture file; one of the same name replaces a built-in one (repeatable)
+    #[arg(long = "arch", value_name = "FILE")]
+    pub(crate) arch: Vec<PathBuf>,
+    /// The device: a number or part of a name as `quarrel devices` lists them, or `reference` for
+    /// the slow, exact interpreter on the CPU
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// Compile the graph op by op
+    #[arg(long)]
+    pub(crate) no_fuse: bool,
+    /// Precision of products: as the device does best, or F32 throughout
+    #[arg(long, value_enum, default_value_t = Precision::Auto)]
+    pub(crate) precision: Precision,
+    /// Positions that a sequence may have [default: the model's own, at most 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) ctx: Option<u32>,
+    /// Prompt tokens that are processed together; 1 is token by token
+    #[arg(long, value_name = "N", default_value_t = 512,
+          value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) chunk: u32,
+    /// Expand the file's weights to F32, F16 or BF16 as they are loaded
+    #[arg(long, value_name = "FORMAT", value_parser = float_format)]
+    pub(crate) weights: Option<Format>,
+}
+
+/// Precision of products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precision {
+    /// What the device does best
+    Auto,
+    /// F32 throughout
+    F32,
+}
+
+impl PlanArgs {
+    /// Whether the CPU interpreter was asked for.
+    pub(crate) fn is_reference(&self) -> bool {
+        self.device.as_deref().is_some_and(|device| device.eq_ignore_ascii_case("reference"))
+    }
+
+    /// Positions that a session holds, for a model that was trained for `model` of them.
+    pub(crate) fn context(&self, model: Option<u64>) -> u32 {
+        let usual = model.unwrap_or(DEFAULT_CONTEXT).clamp(1, DEFAULT_CONTEXT);
+        // At most 4096.
+        self.ctx.unwrap_or(usual as u32)
+    }
+
+    /// Options of a plan for `context` positions that yields logits of up to `out_rows` rows.
+    pub(crate) fn plan_options(&self, context: u32, out_rows: u32) -> PlanOptions {
+        let chunk = self.chunk.min(context).max(1);
+        PlanOptions {
+            context,
+            chunk,
+            slots: 1,
+            out_rows: out_rows.clamp(1, chunk),
+            fuse: !self.no_fuse,
+            weights: self.weights,
+            state: None,
+        }
+    }
+}
+
+/// A format that weights can be expanded to.
+fn float_format(text: &str) -> Result<Format, String> {
+    match Format::from_name(text) {
+        Some(format) if format.is_float() => Ok(format),
+        _ => Err("weights can be expanded to F32, F16 or BF16".into()),
+    }
+}
+
+/// What to process: text or token ids.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PromptArgs {
+    /// The prompt; `-` reads it from the standard input
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Option<String>,
+    /// Token ids in place of a text, such as 1,17,93
+    #[arg(long, value_name = "IDS", value_delimiter = ',', conflicts_with = "prompt")]
+    pub(crate) prompt_tokens: Option<Vec<u32>>,
+}
+
+/// How tokens are drawn.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplingArgs {
+    /// Temperature; 0 takes the likeliest token, so that output repeats itself
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub(crate) temp: f32,
+    /// Draw from the K likeliest tokens; 0 from all. Applies where the temperature is above 0, as
+    /// do the next two
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    pub(crate) top_k: u32,
+    /// Draw from the likeliest tokens whose probability together reaches P; 1 from all
+    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    pub(crate) top_p: f32,
+    /// Draw from tokens with at least this share of the likeliest one's probability; 0 from all
+    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    pub(crate) min_p: f32,
+    /// Make tokens that occur in the last 64 less likely; 1 does not
+    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    pub(crate) repeat_penalty: f32,
+    /// Seed of the random numbers: the same seed gives the same text on the same device
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
