@@ -1,5 +1,7 @@
 //! Loading weights in every format, and running programs, on a real device.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use quarrel_ir::format::Format;
@@ -137,8 +139,8 @@ fn a_plan_that_does_not_fit_is_refused_before_loading() {
     let mut builder = Builder::new(8, PlanOptions::default());
     builder.buffer("k", 100 << 20, BufferRole::State);
     let options = LoadOptions { available_memory: Some(50 << 20), phases: &[] };
-    let error = Engine::load(&gpu(), &builder.plan, &Weights::default(), options, &|_, _| ())
-        .unwrap_err();
+    let error =
+        Engine::load(&gpu(), &builder.plan, &Weights::default(), options, &|_, _| ()).unwrap_err();
     assert!(matches!(error, RuntimeError::DoesNotFit(_)), "{error}");
     assert!(error.to_string().contains("--ctx"), "{error}");
 }

@@ -4,6 +4,13 @@
 //! `(5 · Σ states[0..=p] + 3 · p + 1) mod vocabulary`. A token processed twice, left out, or
 //! written by a sequence that has ended changes every later token.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 #[path = "../../runtime/tests/support/mod.rs"]
 mod support;
 
