@@ -105,6 +105,18 @@ pub(crate) fn rendered(diagnostic: &dyn miette::Diagnostic) -> String {
     }
 }
 
+impl std::fmt::Display for CliError {
+    /// Its message, for results that hold it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CliError::User(message) | CliError::Failure(message) => f.write_str(message),
+            CliError::Arch(error) => error.fmt(f),
+            CliError::Reported => f.write_str("what is wrong has been said"),
+            CliError::BrokenPipe => f.write_str("the output was closed"),
+        }
+    }
+}
+
 impl From<std::io::Error> for CliError {
     /// An error while results are written.
     fn from(error: std::io::Error) -> CliError {

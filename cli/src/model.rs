@@ -59,6 +59,33 @@ impl Source {
     }
 }
 
+/// A model by name, or one that exists only as a shape.
+#[derive(clap::Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Named {
+    /// A GGUF file or a model's name
+    model: Option<String>,
+    /// A shape with pseudo-random weights, such as smollm2-135m:F16, llama-1b:Q4_0 or llama-8b:Q8_0
+    #[arg(long, value_name = "SHAPE:FORMAT")]
+    synthetic: Option<String>,
+}
+
+impl Named {
+    /// As the user named it.
+    pub(crate) fn name(&self) -> Result<&str> {
+        let name = self.model.as_deref().or(self.synthetic.as_deref());
+        name.ok_or_else(|| CliError::user("name a model, or a shape with --synthetic"))
+    }
+
+    /// Opens it.
+    pub(crate) fn source(&self) -> Result<Source> {
+        match &self.synthetic {
+            Some(text) => Ok(Source::Synthetic(Synthetic::parse(text)?)),
+            None => Source::open(self.name()?),
+        }
+    }
+}
+
 /// A model bound to its architecture.
 #[derive(Debug)]
 pub(crate) struct Model {
@@ -89,11 +116,6 @@ impl Model {
         let summary = arch::summary(&graph, facts);
         let arch = format!("{} ({})", file.name(), file.file_name());
         Ok(Model { name: name.into(), source, graph, summary, arch })
-    }
-
-    /// Resolves, opens and binds.
-    pub(crate) fn open(name: &str, plan: &PlanArgs) -> Result<Model> {
-        Model::bind(name, Source::open(name)?, plan)
     }
 
     /// Checks that tokenizer and logits agree on the number of tokens.

@@ -77,10 +77,6 @@ impl GpuModel {
 }
 
 impl Backend for Session {
-    fn context(&self) -> u32 {
-        self.engine().plan().options.context
-    }
-
     fn generate(
         &mut self,
         prompt: &[u32],

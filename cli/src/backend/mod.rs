@@ -13,9 +13,6 @@ use std::ops::ControlFlow;
 
 /// One sequence on a model.
 pub(crate) trait Backend {
-    /// Positions that the sequence may have.
-    fn context(&self) -> u32;
-
     /// Continues `prompt`. What is held of it from before is not processed again. `on_token` gets
     /// each token as it is known, a stop token included.
     fn generate(

@@ -61,10 +61,6 @@ impl ReferenceBackend {
 }
 
 impl Backend for ReferenceBackend {
-    fn context(&self) -> u32 {
-        self.context
-    }
-
     fn generate(
         &mut self,
         prompt: &[u32],

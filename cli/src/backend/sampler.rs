@@ -92,15 +92,12 @@ impl Sampler {
 fn mix(input: [u32; 4]) -> u32 {
     let [mut x, mut y, mut z, mut w] =
         input.map(|word| word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
-    let mut round = || {
-        x = x.wrapping_add(y.wrapping_mul(w));
-        y = y.wrapping_add(z.wrapping_mul(x));
-        z = z.wrapping_add(x.wrapping_mul(y));
-        w = w.wrapping_add(y.wrapping_mul(z));
-        (x, y, z, w) = (x ^ (x >> 16), y ^ (y >> 16), z ^ (z >> 16), w ^ (w >> 16));
-    };
-    round();
-    // The kernel mixes once more without the shifts, of which only the first word's would tell.
+    x = x.wrapping_add(y.wrapping_mul(w));
+    y = y.wrapping_add(z.wrapping_mul(x));
+    z = z.wrapping_add(x.wrapping_mul(y));
+    w = w.wrapping_add(y.wrapping_mul(z));
+    (x, y, w) = (x ^ (x >> 16), y ^ (y >> 16), w ^ (w >> 16));
+    // The second round; only its first word is wanted.
     x.wrapping_add(y.wrapping_mul(w))
 }
 

@@ -1,8 +1,106 @@
-//! stub
+//! `quarrel devices`: what models can run on.
+
 use crate::error::Result;
-/// stub
+use crate::output;
+use quarrel_ir::facts::DeviceFacts;
+use quarrel_runtime::{AdapterSummary, Gpu, adapters};
+use std::fmt::Write;
+
+/// Show the devices that models can run on
+///
+/// For each: what it is, the features and limits that matter, and the subgroup size that a kernel
+/// counted.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {}
-pub(crate) fn execute(_args: &Args) -> Result<()> {
-    Ok(())
+#[command(
+    after_help = "Examples:\n  quarrel devices\n  quarrel devices --measure\n  quarrel devices \
+--device 0 --json > facts.json"
+)]
+pub(crate) struct Args {
+    /// Only this device: a number or part of a name
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Measure bandwidth and the cost of a dispatch too: about a second a device
+    #[arg(long)]
+    measure: bool,
+    /// Print the facts of one device (--device, else the one that is used by default) as JSON, which
+    /// `quarrel plan --for` reads
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn execute(args: &Args) -> Result<()> {
+    if args.json || args.device.is_some() {
+        let facts = facts(args, args.device.as_deref())?;
+        return match args.json {
+            true => output::json_file(&facts),
+            false => output::text(&show(&facts)),
+        };
+    }
+    let found = adapters();
+    if found.is_empty() {
+        // The error of opening none says what to do about it.
+        drop(Gpu::open(None)?);
+    }
+    for adapter in &found {
+        output::text(&describe(args, adapter)?)?;
+    }
+    output::text("reference: the CPU interpreter, slow and exact; always there\n")
+}
+
+fn describe(args: &Args, adapter: &AdapterSummary) -> Result<String> {
+    let AdapterSummary { index, name, unusable, .. } = adapter;
+    match unusable {
+        Some(what) => Ok(format!("{index}: {name}: cannot be used, it has no {what}\n\n")),
+        None => {
+            let facts = facts(args, Some(&index.to_string()))?;
+            Ok(format!("{index}: {}\n", show(&facts)))
+        }
+    }
+}
+
+fn facts(args: &Args, selector: Option<&str>) -> Result<DeviceFacts> {
+    let gpu = Gpu::open(selector)?;
+    let mut facts = gpu.facts();
+    if args.measure {
+        gpu.measure(&mut facts)?;
+    }
+    Ok(facts)
+}
+
+/// Facts for people.
+fn show(facts: &DeviceFacts) -> String {
+    let yes = |has: bool| if has { "yes" } else { "no" };
+    let shapes: Vec<String> =
+        facts.matrix_shapes.iter().map(|(m, n, k)| format!("{m}×{n}×{k}")).collect();
+    let matrices = if shapes.is_empty() { "none".into() } else { shapes.join(", ") };
+    let mut text = format!("{} ({}, {:?})\n", facts.name, facts.backend, facts.kind);
+    // Writing to a string does not fail.
+    let _ = write!(
+        text,
+        "   driver                {}\n   \
+         subgroup size         {}\n   \
+         16-bit floats         {}\n   \
+         cooperative matrices  {matrices}\n   \
+         timestamps in passes  {}\n   \
+         workgroup             {} threads, {} of memory\n   \
+         largest grid          {}\n   \
+         storage buffers       {} a kernel, {} a binding, {} a buffer\n",
+        facts.driver,
+        facts.subgroup_size,
+        yes(facts.shader_f16),
+        yes(facts.timestamps_inside_passes),
+        facts.max_workgroup_threads,
+        output::bytes(facts.max_workgroup_bytes.into()),
+        facts.max_grid,
+        facts.max_storage_buffers,
+        output::bytes(facts.max_binding_bytes),
+        output::bytes(facts.max_buffer_bytes),
+    );
+    if let Some(speed) = facts.copy_bytes_per_s {
+        let _ = writeln!(text, "   copy                  {}/s", output::bytes(speed as u64));
+    }
+    if let Some(time) = facts.dispatch_us {
+        let _ = writeln!(text, "   dispatch              {time:.2} µs");
+    }
+    text
 }

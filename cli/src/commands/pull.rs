@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::output;
-use crate::store::{Progress, Store};
+use crate::store::{Progress, Pulled, Store};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -26,13 +26,9 @@ struct Output {
 }
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
-    let pulled = Store::open()?.pull(&args.name, &Progress::stderr())?;
+    let Pulled { path, fresh } = Store::open()?.pull(&args.name, &Progress::stderr())?;
     match args.json {
-        true => output::json(&Output {
-            name: args.name.clone(),
-            path: pulled.path,
-            fetched: pulled.fresh,
-        }),
+        true => output::json(&Output { name: args.name.clone(), path, fetched: fresh }),
         false => Ok(()),
     }
 }

@@ -1,0 +1,100 @@
+//! Layers that run the same kernels are shown once.
+
+use quarrel_ir::plan::{Dispatch, Extent, KernelId};
+use std::ops::Range;
+
+/// A part of a program: dispatches `range`, which stand for all of `layers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Section {
+    /// Dispatches of the first layer, or those outside layers.
+    pub(super) range: Range<usize>,
+    /// The layers; empty outside layers.
+    pub(super) layers: Vec<u32>,
+}
+
+/// What makes two layers alike.
+type Signature = Vec<(KernelId, [Extent; 3])>;
+
+/// The program in sections. Layers next to each other that are alike become one section, at the
+/// place of the first; so do layers that alternate.
+pub(super) fn sections(dispatches: &[Dispatch]) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    // Signatures of the layers since the last dispatch outside layers, by section.
+    let mut known: Vec<(Signature, usize)> = Vec::new();
+    let mut start = 0;
+    while let Some(layer) = dispatches.get(start).map(|dispatch| dispatch.layer) {
+        let rest = dispatches.iter().skip(start);
+        let range = start..start + rest.take_while(|dispatch| dispatch.layer == layer).count();
+        start = range.end;
+        let Some(layer) = layer else {
+            known.clear();
+            sections.push(Section { range, layers: Vec::new() });
+            continue;
+        };
+        let signature: Signature = dispatches
+            .iter()
+            .take(range.end)
+            .skip(range.start)
+            .map(|dispatch| (dispatch.kernel, dispatch.grid))
+            .collect();
+        let same = known.iter().find(|(other, _)| *other == signature).map(|(_, index)| *index);
+        match same.and_then(|index| sections.get_mut(index)) {
+            Some(section) => section.layers.push(layer),
+            None => {
+                known.push((signature, sections.len()));
+                sections.push(Section { range, layers: vec![layer] });
+            }
+        }
+    }
+    sections
+}
+
+/// `0–2, 4, 6–7`
+pub(super) fn spans(layers: &[u32]) -> String {
+    let mut spans: Vec<(u32, u32)> = Vec::new();
+    for &layer in layers {
+        match spans.last_mut() {
+            Some((_, last)) if *last + 1 == layer => *last = layer,
+            _ => spans.push((layer, layer)),
+        }
+    }
+    let span = |(first, last): &(u32, u32)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}–{last}"),
+    };
+    spans.iter().map(span).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quarrel_ir::plan::Cost;
+
+    fn dispatch(layer: Option<u32>, kernel: u32) -> Dispatch {
+        Dispatch {
+            kernel: KernelId(kernel),
+            bindings: vec![],
+            grid: [Extent::Const(1); 3],
+            layer,
+            ops: vec![],
+            reason: String::new(),
+            cost: Cost::default(),
+        }
+    }
+
+    #[test]
+    fn alike_layers_are_one_section() {
+        let mut program = vec![dispatch(None, 0)];
+        for layer in 0..4 {
+            program.push(dispatch(Some(layer), 1));
+            program.push(dispatch(Some(layer), if layer == 2 { 3 } else { 2 }));
+        }
+        program.push(dispatch(None, 4));
+        let found = sections(&program);
+        let layers: Vec<_> = found.iter().map(|section| spans(&section.layers)).collect();
+        assert_eq!(layers, ["", "0–1, 3", "2", ""]);
+        assert_eq!(found[1].range, 1..3);
+        assert_eq!(found[2].range, 5..7);
+        assert_eq!(found[3].range, 9..10);
+    }
+}

@@ -1,0 +1,83 @@
+//! Kernel text in the languages that drivers take.
+
+use crate::error::{CliError, Result};
+use crate::output;
+use clap::ValueEnum;
+use quarrel_ir::plan::{Kernel, Plan, Program};
+use quarrel_kernels::check;
+use std::io::{IsTerminal, Write};
+
+/// A shading language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Language {
+    /// The text that the compiler wrote
+    Wgsl,
+    /// Metal Shading Language
+    Msl,
+    /// Vulkan's binary form, for one kernel
+    Spirv,
+}
+
+/// Prints the kernel called `name`, or all kernels of `program`.
+pub(super) fn show(
+    plan: &Plan,
+    program: &Program,
+    name: Option<&str>,
+    language: Language,
+) -> Result<()> {
+    let kernels = match name {
+        Some(name) => vec![find(plan, name)?],
+        None => of_program(plan, program),
+    };
+    match (language, &kernels[..]) {
+        (Language::Spirv, [kernel]) => spirv(kernel),
+        (Language::Spirv, _) => {
+            Err(CliError::user("SPIR-V is written for one kernel: name it with --kernel"))
+        }
+        (_, several) => several.iter().try_for_each(|kernel| {
+            let text = match language {
+                Language::Msl => check::metal(&kernel.wgsl).map_err(failure)?,
+                Language::Wgsl | Language::Spirv => kernel.wgsl.clone(),
+            };
+            let Kernel { name, family, variant, workgroup, workgroup_bytes, .. } = kernel;
+            output::text(&format!(
+                "// {name}: {family}, {variant}; {workgroup} threads, {workgroup_bytes} bytes of \
+                 workgroup memory\n{}\n",
+                text.trim_end()
+            ))
+        }),
+    }
+}
+
+fn spirv(kernel: &Kernel) -> Result<()> {
+    if std::io::stdout().is_terminal() {
+        return Err(CliError::user(
+            "SPIR-V is binary: send it to a file or a disassembler, as in `quarrel plan … --emit \
+             spirv | spirv-dis`",
+        ));
+    }
+    let words = check::spirv(&kernel.wgsl).map_err(failure)?;
+    let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+    let mut out = std::io::stdout().lock();
+    out.write_all(&bytes)?;
+    out.flush()?;
+    Ok(())
+}
+
+fn failure(error: check::CheckError) -> CliError {
+    CliError::Failure(format!("a bug in Quarrel, please report it: {error}"))
+}
+
+fn find<'a>(plan: &'a Plan, name: &str) -> Result<&'a Kernel> {
+    plan.kernels.iter().find(|kernel| kernel.name == name).ok_or_else(|| {
+        let known: Vec<&str> = plan.kernels.iter().map(|kernel| kernel.name.as_str()).collect();
+        CliError::User(format!("the plan has no kernel {name:?}; it has: {}", known.join(", ")))
+    })
+}
+
+/// The kernels of `program`, each once, in the order of their first use.
+fn of_program<'a>(plan: &'a Plan, program: &Program) -> Vec<&'a Kernel> {
+    let mut seen = std::collections::HashSet::new();
+    let ids = program.dispatches.iter().map(|dispatch| dispatch.kernel);
+    ids.filter(|id| seen.insert(*id)).map(|id| plan.kernel(id)).collect()
+}

@@ -1,0 +1,155 @@
+//! Files and prompts that are wrong: each ends in one paragraph that says what to do, and exit code
+//! 2. Nothing panics, hangs or answers anyway.
+
+mod support;
+
+use quarrel_ir::format::Format;
+use quarrel_models::gguf::write::GgufWriter;
+use support::{Bench, Tiny};
+
+/// A file with one tensor of a kind, shape, place and bytes.
+fn one_tensor(kind: u32, shape: &[u64], offset: u64) -> Vec<u8> {
+    GgufWriter::new()
+        .metadata("general.architecture", "llama")
+        .tensor_at("token_embd.weight", kind, shape, offset, &[0; 64])
+        .finish()
+}
+
+fn refused(bytes: &[u8], words: &[&str]) {
+    let bench = Bench::new();
+    let file = bench.file("bad.gguf", bytes);
+    bench.run(&["run", &file, "Hello", "-n", "4"]).refused(words);
+    bench.run(&["plan", &file]).refused(words);
+}
+
+#[test]
+fn a_truncated_file() {
+    let whole = Tiny::default().bytes();
+    refused(&whole[..whole.len() / 2], &["bad.gguf", "fetch it again"]);
+    refused(&whole[..100], &["bad.gguf", "fetch it again"]);
+}
+
+#[test]
+fn a_file_of_another_kind() {
+    refused(b"PK\x03\x04 something zipped", &["not a GGUF file", "zip"]);
+    refused(b"", &["empty"]);
+}
+
+#[test]
+fn a_tensor_past_the_end() {
+    refused(&one_tensor(0, &[4, 4], 1 << 40), &["token_embd.weight", "fetch"]);
+}
+
+#[test]
+fn dimensions_that_overflow() {
+    refused(&one_tensor(0, &[u64::MAX / 2, 8], 0), &["token_embd.weight"]);
+    refused(&one_tensor(0, &[1 << 33, 1 << 33], 0), &["token_embd.weight"]);
+}
+
+#[test]
+fn an_unknown_tensor_type() {
+    refused(&one_tensor(250, &[4, 4], 0), &["250", "supported"]);
+}
+
+#[test]
+fn a_missing_tensor() {
+    let tiny = Tiny { without: "blk.1.ffn_up.weight", ..Tiny::default() };
+    refused(&tiny.bytes(), &["blk.1.ffn_up", "llama.arch"]);
+}
+
+#[test]
+fn absurd_metadata() {
+    refused(&Tiny { layers: u32::MAX, ..Tiny::default() }.bytes(), &["bad.gguf"]);
+    refused(&Tiny { heads: 0, ..Tiny::default() }.bytes(), &["bad.gguf"]);
+    refused(&Tiny { heads: 7, ..Tiny::default() }.bytes(), &["bad.gguf"]);
+    let silent = GgufWriter::new().tensor("x", Format::F32, &[1], &[0; 4]).finish();
+    refused(&silent, &["general.architecture"]);
+    let unknown = GgufWriter::new().metadata("general.architecture", "parrot").finish();
+    refused(&unknown, &["parrot", "--arch"]);
+}
+
+#[test]
+fn a_vocabulary_of_another_size() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny { vocabulary: 300, ..Tiny::default() });
+    bench.run(&["run", &file, "Hello"]).refused(&["260 tokens", "300 rows", "--prompt-tokens"]);
+}
+
+#[test]
+fn a_prompt_without_tokens() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    bench.run(&["run", &file, "--raw", ""]).refused(&["no tokens"]);
+    bench.run(&["logits", &file, ""]).refused(&["no tokens"]);
+    bench.run(&["run", &file]).refused(&["no prompt", "--prompt-tokens"]);
+}
+
+#[test]
+fn a_prompt_longer_than_the_context() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    let long = "x".repeat(300);
+    bench.run(&["run", &file, "--raw", &long]).refused(&["300 tokens", "256", "--ctx"]);
+    bench
+        .run(&["run", &file, "--raw", "--ctx", "8", "nine char"])
+        .refused(&["9 tokens", "holds 8"]);
+    let text = bench.file("text.txt", long.as_bytes());
+    bench
+        .run(&["perplexity", &file, "--file", &text, "--ctx", "99"])
+        .refused(&["300 tokens", "--ctx allows 99"]);
+}
+
+#[test]
+fn ids_outside_the_vocabulary() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    bench.run(&["run", &file, "--prompt-tokens", "1,260"]).refused(&["token 260", "260"]);
+}
+
+#[test]
+fn names_and_files_that_are_not_there() {
+    let bench = Bench::new();
+    bench.run(&["run", "smolm2", "Hi"]).refused(&["smolm2", "smollm2"]);
+    bench.run(&["run", "none.gguf", "Hi"]).refused(&["none.gguf"]);
+    bench.run(&["pull", "gpt-5"]).refused(&["gpt-5", "smollm2"]);
+    let file = bench.model(&Tiny::default());
+    bench.run(&["run", &file, "Hi", "--arch", "none.arch"]).refused(&["none.arch"]);
+    bench.run(&["plan", &file, "--for", "none.json"]).refused(&["none.json"]);
+    let facts = bench.file("facts.json", b"{}");
+    bench.run(&["plan", &file, "--for", &facts]).refused(&["facts.json", "quarrel devices"]);
+    bench.run(&["plan", &file, "--kernel", "nothing"]).refused(&["nothing", "sample"]);
+    bench.run(&["run", &file, "Hi", "--device", "voodoo"]).refused(&["voodoo"]);
+    bench.run(&["bench", "--synthetic", "llama-1b"]).refused(&["SHAPE:FORMAT"]);
+}
+
+#[test]
+fn options_that_make_no_sense() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    bench.run(&["run", &file, "Hi", "--temp", "-1"]).refused(&["temperature"]);
+    bench.run(&["run", &file, "Hi", "--top-p", "2"]).refused(&["top-p"]);
+    bench.run(&["run", &file, "Hi", "--raw", "--system", "x"]).refused(&["--system"]);
+    for arguments in [
+        ["run", &file, "Hi", "--ctx", "0"],
+        ["run", &file, "Hi", "--weights", "Q4_0"],
+        ["plan", &file, "--phase", "sleep"],
+    ] {
+        let finished = bench.run(&arguments);
+        assert_eq!(finished.code, 2, "{finished:?}");
+        assert!(finished.err.starts_with("error: "), "{finished:?}");
+    }
+}
+
+#[test]
+fn an_architecture_file_that_is_wrong_is_shown() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    let arch = bench.file("mine.arch", b"arch llama serves \"llama\" {\n  h = embed(tokens,\n}\n");
+    for arguments in
+        [vec!["run", &file, "Hi", "--arch", &arch], vec!["arch", "check", &arch, "--model", &file]]
+    {
+        let finished = bench.run(&arguments);
+        assert_eq!(finished.code, 2, "{finished:?}");
+        assert!(finished.err.contains("mine.arch:3"), "{}", finished.err);
+    }
+}
