@@ -213,6 +213,8 @@ impl<'a> Loop<'a> {
             self.session.engine.write_at(io.sampler, offset, &record);
             self.timings.prompt_tokens += self.session.sync_slot(slot, prompt)?;
             if self.options.max_tokens == 0 {
+                self.session.engine.wait()?;
+                self.timings.prefill = self.start.elapsed();
                 continue;
             }
             let prefilled = self.session.engine.gpu().queue.submit([]);

@@ -171,7 +171,11 @@ impl Session {
             Rows::Last => usize::from(range.end == tokens.len()),
         };
         let dims = self.engine.write_chunk(slot, tokens, range.clone(), out_rows);
-        match self.engine.run(&[(Phase::Prefill, dims)]) {
+        // One token and its logits are a decode step, whose kernels are made for one row.
+        let alone = dims == StepDims { tokens: 1, out_rows: 1, slots: 1 };
+        let decode = alone && self.engine.plan().program(Phase::Decode).is_some();
+        let phase = if decode { Phase::Decode } else { Phase::Prefill };
+        match self.engine.run(&[(phase, dims)]) {
             Ok(_) => {
                 self.processed += range.len() as u64;
                 // `range` is part of `tokens`.

@@ -304,6 +304,8 @@ fn the_kernel_that_first_makes_an_infinity_is_named() {
 #[test]
 fn senseless_prompts_are_refused() {
     let mut session = session(1, 1);
+    let nothing = session.generate(&[1, 2], greedy(0, &[]), &mut go_on).unwrap();
+    assert_eq!((nothing.tokens.len(), session.tokens()), (0, &[1, 2][..]));
     let error = session.generate(&[], greedy(1, &[]), &mut go_on).unwrap_err();
     assert!(matches!(error, RuntimeError::EmptyPrompt), "{error}");
     let error = session.generate(&[VOCABULARY], greedy(1, &[]), &mut go_on).unwrap_err();
