@@ -87,7 +87,9 @@ impl Speaker<'_> {
             first_token.get_or_insert_with(|| started.elapsed());
             if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
+        let watch = interrupt::Watch::start();
         let generation = backend.generate(prompt, options, &mut on_token)?;
+        drop(watch);
         if let Some(error) = failed {
             return Err(error);
         }

@@ -98,20 +98,20 @@ pub(crate) struct PromptArgs {
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
     /// Temperature; 0 takes the likeliest token, so that output repeats itself
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, default_value_t = 0.0)]
     pub(crate) temp: f32,
     /// Draw from the K likeliest tokens; 0 from all. Applies where the temperature is above 0, as
     /// do the next two
     #[arg(long, value_name = "K", default_value_t = 40)]
     pub(crate) top_k: u32,
     /// Draw from the likeliest tokens whose probability together reaches P; 1 from all
-    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, default_value_t = 0.95)]
     pub(crate) top_p: f32,
     /// Draw from tokens with at least this share of the likeliest one's probability; 0 from all
-    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, default_value_t = 0.05)]
     pub(crate) min_p: f32,
     /// Make tokens that occur in the last 64 less likely; 1 does not
-    #[arg(long, value_name = "R", default_value_t = 1.0)]
+    #[arg(long, value_name = "R", allow_negative_numbers = true, default_value_t = 1.0)]
     pub(crate) repeat_penalty: f32,
     /// Seed of the random numbers: the same seed gives the same text on the same device
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -109,8 +109,9 @@ fn a_conversation_processes_only_what_is_new() {
 
 /// Tokens of the prompt, and those that were new, from a line of statistics.
 fn counts(line: &str) -> (usize, usize) {
-    let mut numbers = line.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
-    let mut next = || numbers.next().unwrap().parse().unwrap();
+    let parts = line.split(|c: char| !c.is_ascii_digit());
+    let mut numbers = parts.filter_map(|part| part.parse().ok());
+    let mut next = || numbers.next().unwrap_or_default();
     (next(), next())
 }
 
@@ -266,6 +267,22 @@ fn architectures_are_listed_shown_and_checked() {
     let json = bench.run(&["arch", "list", "--json"]).json();
     assert!(json.as_array().unwrap().iter().any(|arch| arch["name"] == "mine"), "{json}");
     bench.run(&["run", &file, "Hi"]).refused(&["mine", "llama.arch", "2 architecture files"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let (bench, file) = bench();
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_quarrel"))
+        .args(["plan", &file, "--json"])
+        .env("QUARREL_CACHE", bench.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn options_that_make_no_sense() {
     for arguments in [
         ["run", &file, "Hi", "--ctx", "0"],
         ["run", &file, "Hi", "--weights", "Q4_0"],
-        ["plan", &file, "--phase", "sleep"],
+        ["run", &file, "Hi", "--precision", "f8"],
     ] {
         let finished = bench.run(&arguments);
         assert_eq!(finished.code, 2, "{finished:?}");

@@ -4,8 +4,8 @@ use crate::error::{CliError, Result};
 use crate::generation::{Speaker, Stream, summarise};
 use crate::opening::Opening;
 use crate::options::{PlanArgs, SamplingArgs};
+use crate::output;
 use crate::text::{Text, check_prompt};
-use crate::{interrupt, output};
 use quarrel_ir::plan::Phase;
 use quarrel_models::chat::{ChatTemplate, Message};
 use std::io::{BufRead, IsTerminal};
@@ -56,7 +56,6 @@ impl Conversation<'_> {
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
     let sampling = args.sampling.params()?;
-    interrupt::watch();
     let mut opening = Opening::start(&args.model, &args.plan)?;
     let context = opening.context();
     let compiled = opening.compile(context, 1)?;
@@ -85,7 +84,6 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
             }
             message => talk.messages.push(Message::new("user", message)),
         }
-        interrupt::clear();
         let ids = talk.ids()?;
         if let Err(error) = check_room(&ids, context, opening.model.summary.vocabulary) {
             if !watched {

@@ -71,7 +71,6 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     let sampling = args.sampling.params()?;
     let lines = args.batch.as_deref().map(read_lines).transpose()?;
     let single = if lines.is_none() { args.prompt.text()? } else { None };
-    interrupt::watch();
     let mut opening = Opening::start(&args.model, &args.plan)?;
     let context = opening.context();
     let compiled = opening.compile(context, 1)?;
