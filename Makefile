@@ -1,0 +1,60 @@
+# `make run` and `make test` do everything, from a fresh machine on. `make help` lists the rest.
+
+# Named outright so that GNU Make 3.81 (macOS) runs each line through a shell, which sees PATH below.
+SHELL := /bin/bash
+
+# Where rustup puts cargo: a shell that is older than the installation does not have it in PATH.
+export PATH := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+PROMPT ?= Why is the sky blue?
+export PROMPT
+
+.NOTPARALLEL:
+.PHONY: help run test setup setup-test build format lint docs tests
+
+help:
+	@echo "make run     install what is missing, build, fetch SmolLM2-135M, generate from it"
+	@echo "             (make run PROMPT=\"...\" takes another prompt)"
+	@echo "make test    install what is missing, then all that CI runs: format, lint, docs, tests"
+	@echo "make build   target/release/quarrel"
+	@echo "make format | lint | docs | tests    one part of make test"
+
+run: setup build
+	cargo run --release --locked --quiet -p quarrel-cli -- pull smollm2
+	cargo run --release --locked --quiet -p quarrel-cli -- run smollm2 --stats "$$PROMPT"
+
+# Cheap checks first.
+test: setup-test format lint docs tests
+
+setup:
+	scripts/setup.sh run
+
+setup-test:
+	scripts/setup.sh test
+
+build:
+	cargo build --release --locked -p quarrel-cli
+
+format:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
+
+# The golden tests run a real model, which QUARREL_TEST_MODEL names or the `quarrel` that was just
+# built fetches. QUARREL_TEST_DEVICE chooses the GPU; a test that finds none fails.
+tests:
+	cargo test --workspace --locked --no-run
+	@set -eo pipefail; \
+	if [ -z "$$QUARREL_TEST_MODEL" ]; then \
+	  built=$$(cargo metadata --no-deps --locked --format-version 1 \
+	    | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'); \
+	  QUARREL_TEST_MODEL=$$("$$built/debug/quarrel" pull smollm2 --json \
+	    | sed -n 's/.*"path":"\([^"]*\)".*/\1/p'); \
+	fi; \
+	export QUARREL_TEST_MODEL; \
+	echo "cargo test --workspace --locked  # QUARREL_TEST_MODEL=$$QUARREL_TEST_MODEL"; \
+	cargo test --workspace --locked
