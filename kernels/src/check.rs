@@ -1,6 +1,7 @@
 //! Checks of kernel text: that it is valid WGSL and that every backend's writer takes it.
 
 use naga::back::{msl, spv};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
 /// Kernel text is not what it should be: a bug of ours.
@@ -26,7 +27,10 @@ pub enum CheckError {
 pub fn validate(wgsl: &str) -> Result<(naga::Module, ModuleInfo), CheckError> {
     let module = naga::front::wgsl::parse_str(wgsl)
         .map_err(|error| CheckError::Parse(error.emit_to_string(wgsl)))?;
-    let capabilities = Capabilities::SUBGROUP | Capabilities::SUBGROUP_BARRIER;
+    // `pack2x16float` and its like need no 16-bit floats of the device; Vulkan and Metal have them.
+    let capabilities = Capabilities::SUBGROUP
+        | Capabilities::SUBGROUP_BARRIER
+        | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
         .map_err(|error| CheckError::Invalid(error.emit_to_string(wgsl)))?;
@@ -35,41 +39,29 @@ pub fn validate(wgsl: &str) -> Result<(naga::Module, ModuleInfo), CheckError> {
 
 /// The Metal Shading Language text of a kernel, written with the options that wgpu's Metal backend
 /// uses for trusted kernels: no bounds checks, no zeroed workgroup memory, and the buffers of group
-/// 0 in slots from 0 with their sizes in the slot after.
+/// 0 in slots from 0 by binding number, with their sizes in the slot after.
 pub fn metal(wgsl: &str) -> Result<String, CheckError> {
     let (module, info) = validate(wgsl)?;
     let failed = |why: String| CheckError::Write { language: "MSL", why };
-    let mut resources = msl::EntryPointResources::default();
-    let mut slot = 0;
-    for (_, variable) in module.global_variables.iter() {
-        let Some(binding) = variable.binding else { continue };
-        let mutable = matches!(
-            variable.space,
-            naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE)
-        );
-        let target = msl::BindTarget { buffer: Some(slot), mutable, ..Default::default() };
-        resources.resources.insert(binding, target);
-        slot += 1;
-    }
-    resources.sizes_buffer = Some(slot);
     let options = msl::Options {
+        // What macOS 14 has; later versions only add to it.
         lang_version: (3, 1),
-        per_entry_point_map: [("main".to_string(), resources)].into(),
-        bounds_check_policies: naga::proc::BoundsCheckPolicies {
-            index: naga::proc::BoundsCheckPolicy::Unchecked,
-            buffer: naga::proc::BoundsCheckPolicy::Unchecked,
-            image_load: naga::proc::BoundsCheckPolicy::Unchecked,
-            binding_array: naga::proc::BoundsCheckPolicy::Unchecked,
-        },
-        zero_initialize_workgroup_memory: false,
+        per_entry_point_map: [("main".to_string(), metal_slots(&module))].into(),
+        inline_samplers: Vec::new(),
+        spirv_cross_compatibility: false,
         fake_missing_bindings: false,
+        bounds_check_policies: UNCHECKED,
+        zero_initialize_workgroup_memory: false,
         force_loop_bounding: false,
+        task_dispatch_limits: None,
         mesh_shader_primitive_indices_clamp: false,
         emit_int_div_checks: false,
-        ..Default::default()
+        ray_query_initialization_tracking: false,
     };
     let pipeline = msl::PipelineOptions {
         entry_point: Some((naga::ShaderStage::Compute, "main".to_string())),
+        allow_and_force_point_size: false,
+        vertex_pulling_transform: true,
         ..Default::default()
     };
     let (text, written) = msl::write_string(&module, &info, &options, &pipeline)
@@ -80,10 +72,48 @@ pub fn metal(wgsl: &str) -> Result<String, CheckError> {
     Ok(text)
 }
 
-/// The SPIR-V words of a kernel.
+const UNCHECKED: BoundsCheckPolicies = BoundsCheckPolicies {
+    index: BoundsCheckPolicy::Unchecked,
+    buffer: BoundsCheckPolicy::Unchecked,
+    image_load: BoundsCheckPolicy::Unchecked,
+    binding_array: BoundsCheckPolicy::Unchecked,
+};
+
+/// The Metal buffer slots of a kernel's bindings: wgpu counts up along the bind group layout, which
+/// is ordered by binding number and has nothing before it, as kernels have no immediates.
+fn metal_slots(module: &naga::Module) -> msl::EntryPointResources {
+    let mut bound: Vec<_> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, variable)| Some((variable.binding?, variable.space)))
+        .collect();
+    bound.sort_by_key(|(binding, _)| (binding.group, binding.binding));
+    let mut resources = msl::EntryPointResources::default();
+    let mut slot = 0;
+    for (binding, space) in bound {
+        let mutable = matches!(
+            space,
+            naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE)
+        );
+        let target = msl::BindTarget { buffer: Some(slot), mutable, ..Default::default() };
+        resources.resources.insert(binding, target);
+        slot += 1;
+    }
+    resources.sizes_buffer = (slot > 0).then_some(slot);
+    resources
+}
+
+/// The SPIR-V words of a kernel, written as wgpu's Vulkan backend writes trusted kernels.
 pub fn spirv(wgsl: &str) -> Result<Vec<u32>, CheckError> {
     let (module, info) = validate(wgsl)?;
-    let options = spv::Options { lang_version: (1, 3), ..Default::default() };
+    let options = spv::Options {
+        lang_version: (1, 3),
+        bounds_check_policies: UNCHECKED,
+        zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
+        force_loop_bounding: false,
+        emit_int_div_checks: false,
+        ..Default::default()
+    };
     spv::write_vec(&module, &info, &options, None)
         .map_err(|error| CheckError::Write { language: "SPIR-V", why: error.to_string() })
 }

@@ -1,6 +1,10 @@
 //! What suites across crates share: synthetic models, random weights, and plans run beside the
 //! reference.
 
+pub mod architectures;
 pub mod differ;
+pub mod feed;
+pub mod facts;
+pub mod smollm2;
 pub mod synthetic;
 pub mod weights;

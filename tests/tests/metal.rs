@@ -1,0 +1,223 @@
+//! Plans for devices that are not present, above all Apple GPUs: within their limits, with kernels
+//! that Metal and Vulkan take, in few dispatches.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use naga::{AddressSpace, StorageAccess, TypeInner};
+use quarrel_compiler::compile;
+use quarrel_ir::facts::DeviceFacts;
+use quarrel_ir::graph::Graph;
+use quarrel_ir::plan::{Access, Dispatch, Kernel, Phase, Place, Plan, PlanOptions};
+use quarrel_kernels::check;
+use quarrel_tests::architectures::twenty;
+use quarrel_tests::synthetic::Variant;
+use quarrel_tests::{facts, smollm2};
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+/// Metal's argument table for buffers; wgpu puts the sizes of the others in one.
+const METAL_BUFFERS: usize = 31;
+
+fn plan(graph: &Graph, device: &DeviceFacts, fuse: bool) -> Plan {
+    let options = PlanOptions { fuse, ..PlanOptions::default() };
+    let plan = compile(graph, device, &options).unwrap_or_else(|error| panic!("{error}"));
+    plan.verify().unwrap();
+    assert_eq!(&plan.device, device);
+    plan
+}
+
+fn decode(plan: &Plan) -> &[Dispatch] {
+    &plan.program(Phase::Decode).unwrap().dispatches
+}
+
+/// Checks every kernel that a program of `plan` runs; the names of the families.
+fn check_kernels(plan: &Plan) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for program in &plan.programs {
+        used.extend(program.dispatches.iter().map(|dispatch| dispatch.kernel));
+    }
+    assert_eq!(used.len(), plan.kernels.len(), "every kernel is run");
+    for kernel in &plan.kernels {
+        check_kernel(&plan.device, kernel);
+    }
+    plan.kernels.iter().map(|kernel| kernel.family.clone()).collect()
+}
+
+fn check_kernel(device: &DeviceFacts, kernel: &Kernel) {
+    let at = format!("{} ({})", kernel.name, kernel.variant);
+    let fail = |error: check::CheckError| -> ! { panic!("{at}: {error}\n{}", kernel.wgsl) };
+    let msl = check::metal(&kernel.wgsl).unwrap_or_else(|error| fail(error));
+    assert!(msl.contains("kernel void"), "{at}: no entry point in\n{msl}");
+    for index in 0..kernel.bindings.len() {
+        assert!(msl.contains(&format!("[[buffer({index})]]")), "{at}: no buffer {index} in\n{msl}");
+    }
+    let words = check::spirv(&kernel.wgsl).unwrap_or_else(|error| fail(error));
+    assert_eq!(words[0], 0x0723_0203, "{at}: SPIR-V begins with its magic number");
+    let (module, info) = check::validate(&kernel.wgsl).unwrap_or_else(|error| fail(error));
+    check_declarations(kernel, &module, &at);
+    check_types(device, &module, &at);
+    check_memory(kernel, &module, &info, &at);
+    assert!(kernel.bindings.len() < METAL_BUFFERS, "{at}: too many buffers for Metal");
+}
+
+/// What the plan says of a kernel is what its text says.
+fn check_declarations(kernel: &Kernel, module: &naga::Module, at: &str) {
+    let entry = &module.entry_points[0];
+    assert_eq!((module.entry_points.len(), entry.name.as_str()), (1, "main"), "{at}");
+    assert_eq!(entry.workgroup_size, [kernel.workgroup, 1, 1], "{at}");
+    let mut bound: Vec<_> = module
+        .global_variables
+        .iter()
+        .filter_map(|(_, variable)| {
+            let AddressSpace::Storage { access } = variable.space else { return None };
+            let access = match access.contains(StorageAccess::STORE) {
+                true => Access::Write,
+                false => Access::Read,
+            };
+            Some((variable.binding.unwrap().binding as usize, variable.name.clone()?, access))
+        })
+        .collect();
+    bound.sort_by_key(|(binding, ..)| *binding);
+    let declared = kernel.bindings.iter().enumerate();
+    let declared: Vec<_> = declared.map(|(i, b)| (i, b.name.clone(), b.access)).collect();
+    assert_eq!(bound, declared, "{at}");
+}
+
+/// Nothing that Metal lacks: only storage and workgroup memory, no 64-bit or atomic floats, and
+/// matrices of the device's shapes alone.
+fn check_types(device: &DeviceFacts, module: &naga::Module, at: &str) {
+    for (_, variable) in module.global_variables.iter() {
+        let known = matches!(
+            variable.space,
+            AddressSpace::Storage { .. } | AddressSpace::WorkGroup | AddressSpace::Private
+        );
+        assert!(known, "{at}: {:?} in {:?}", variable.name, variable.space);
+    }
+    for (_, ty) in module.types.iter() {
+        match ty.inner {
+            TypeInner::Scalar(scalar) | TypeInner::Vector { scalar, .. } => {
+                assert!(scalar.width <= 4, "{at}: {scalar:?}");
+            }
+            TypeInner::Atomic(scalar) => {
+                assert!(scalar.kind != naga::ScalarKind::Float && scalar.width == 4, "{at}");
+            }
+            TypeInner::CooperativeMatrix { columns, rows, .. } => {
+                let (m, n) = (rows as u32, columns as u32);
+                let known = device.matrix_shapes.iter().any(|&(rows, columns, _)| {
+                    (rows == m || rows == n) && (columns == m || columns == n)
+                });
+                assert!(known, "{at}: a matrix of {m} x {n} on {}", device.name);
+            }
+            TypeInner::Matrix { .. }
+            | TypeInner::Array { .. }
+            | TypeInner::Struct { .. }
+            | TypeInner::Pointer { .. }
+            | TypeInner::ValuePointer { .. } => {}
+            ref other => panic!("{at}: {other:?} is no type for kernels"),
+        }
+    }
+}
+
+/// Workgroup memory is what the plan says or less, each variable aligned as Metal aligns it.
+fn check_memory(kernel: &Kernel, module: &naga::Module, info: &naga::valid::ModuleInfo, at: &str) {
+    let entry = info.get_entry_point(0);
+    let shared = module.global_variables.iter().filter(|(handle, variable)| {
+        variable.space == AddressSpace::WorkGroup && !entry[*handle].is_empty()
+    });
+    let sizes = shared.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx()));
+    let bytes: u32 = sizes.sum();
+    assert!(bytes <= kernel.workgroup_bytes, "{at}: {bytes} > {}", kernel.workgroup_bytes);
+    // Overstated by much, a plan would be refused that could run.
+    assert!(kernel.workgroup_bytes <= bytes + 256, "{at}: {} >> {bytes}", kernel.workgroup_bytes);
+}
+
+#[test]
+fn smollm2_on_devices_that_are_not_here() {
+    let graph = smollm2::graph();
+    for device in [facts::apple(), facts::nvidia(), facts::llvmpipe()] {
+        for fuse in [true, false] {
+            let families = check_kernels(&plan(&graph, &device, fuse));
+            for family in ["product", "attention", "rows"] {
+                assert!(families.contains(family), "no {family} kernel in {families:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn synthetic_models_on_an_apple_gpu() {
+    let device = facts::apple();
+    let mut all = twenty();
+    all.push(Variant::default());
+    for variant in all {
+        let graph = variant.graph();
+        for fuse in [true, false] {
+            check_kernels(&plan(&graph, &device, fuse));
+        }
+    }
+}
+
+#[test]
+fn smollm2_decodes_in_five_dispatches_a_layer() {
+    for device in [facts::apple(), facts::nvidia(), facts::llvmpipe()] {
+        let plan = plan(&smollm2::graph(), &device, true);
+        let all = decode(&plan);
+        assert_eq!(plan.model.layers, 30);
+        for layer in 0..30 {
+            let count = all.iter().filter(|dispatch| dispatch.layer == Some(layer)).count();
+            assert!((1..=5).contains(&count), "{count} in layer {layer} on {}", device.name);
+        }
+        assert!(all.len() <= 152, "{} dispatches on {}", all.len(), device.name);
+    }
+}
+
+#[test]
+fn no_device_is_asked_for_more_than_it_has() {
+    let graph = smollm2::graph();
+    let plan = plan(&graph, &facts::apple(), true);
+    let mut smaller = plan.clone();
+    let most = plan.kernels.iter().map(|kernel| kernel.workgroup_bytes).max().unwrap();
+    smaller.device.max_workgroup_bytes = most - 1;
+    assert!(smaller.verify().is_err());
+    let options = PlanOptions::default();
+    let tiny = DeviceFacts { max_binding_bytes: 1 << 20, ..facts::apple() };
+    let error = compile(&graph, &tiny, &options).unwrap_err().to_string();
+    assert!(error.contains("token_embd.weight") && error.contains("Apple M3 Pro"), "{error}");
+}
+
+/// A dispatch in a few lines: kernel, ops by place, reason.
+fn describe(plan: &Plan, dispatch: &Dispatch) -> String {
+    let kernel = plan.kernel(dispatch.kernel);
+    let mut text = format!("{}: {}\n", kernel.family, kernel.variant);
+    for (title, place) in
+        [("prologue", Place::Prologue), ("anchor", Place::Anchor), ("epilogue", Place::Epilogue)]
+    {
+        let ops = dispatch.ops.iter().filter(|op| op.place == place);
+        let names: Vec<String> = ops
+            .map(|op| match &op.name {
+                Some(name) => format!("{} ({name})", op.op),
+                None => op.op.clone(),
+            })
+            .collect();
+        if !names.is_empty() {
+            let _ = writeln!(text, "  {title}: {}", names.join(", "));
+        }
+    }
+    let reason = if dispatch.reason.is_empty() { "nothing joins it" } else { &dispatch.reason };
+    let _ = writeln!(text, "  because: {reason}");
+    text
+}
+
+#[test]
+fn the_decode_plan_of_smollm2_reads_well() {
+    let plan = plan(&smollm2::graph(), &facts::apple(), true);
+    let lines: String = decode(&plan)
+        .iter()
+        .filter(|dispatch| matches!(dispatch.layer, None | Some(15)))
+        .map(|dispatch| match dispatch.layer {
+            Some(layer) => format!("layer {layer}, {}", describe(&plan, dispatch)),
+            None => describe(&plan, dispatch),
+        })
+        .collect();
+    insta::assert_snapshot!(lines);
+}
