@@ -53,14 +53,20 @@ pub fn compile(
     let output = graph.output().ok_or_else(|| {
         CompileError::Graph(quarrel_ir::graph::VerifyError::NoOutput(graph.name.clone()))
     })?;
-    let fused = fuse::fuse(graph, options.fuse);
-    let regions = schedule::schedule(graph, fused.regions);
-    let weights = WeightTable::build(graph, &regions, options.weights, device)?;
+    let mut decisions = Vec::new();
+    let mut phases = Vec::new();
+    for (name, phase) in [("decode", Phase::Decode), ("prefill", Phase::Prefill)] {
+        let fused = fuse::fuse(graph, phase, options.fuse);
+        decisions.extend(fused.decisions);
+        phases.push((name, phase, schedule::schedule(graph, fused.regions)));
+    }
+    let all = phases.iter().flat_map(|(_, _, regions)| regions);
+    let weights = WeightTable::build(graph, all, options.weights, device)?;
     let output = region::storage(graph, output);
     let mut emission = Emission::new(graph, options, &weights, output);
     let mut pool = Pool::default();
     let mut programs = Vec::new();
-    for (name, phase) in [("prefill", Phase::Prefill), ("decode", Phase::Decode)] {
+    for (name, phase, regions) in phases {
         let context = Context { graph, weights: &weights, device, options, phase };
         let launches = lower_all(context, &regions)?;
         let assigned = pool.assign(graph, options, name, &launches, output);
@@ -80,7 +86,7 @@ pub fn compile(
         kernels: emission.kernels,
         programs,
         load: weights.load,
-        decisions: fused.decisions,
+        decisions,
     };
     plan.verify()?;
     Ok(plan)

@@ -8,7 +8,8 @@
 //! 2. an op joins the epilogue of the product that yields its operand when each of its elements
 //!    needs only sums of the same unit, and its other operands do not wait for that product;
 //! 3. what computes a product's operand row by row joins its prologue, and is computed again by
-//!    every workgroup, unless somebody else needs it in memory;
+//!    every workgroup, unless somebody else needs it in memory, or the step is a prompt and it takes
+//!    statistics: there the many workgroups of each row would do more than one dispatch costs;
 //! 4. what is left is computed by row kernels, as much in each as reads the same rows.
 
 mod epilogue;
@@ -16,7 +17,7 @@ mod prologue;
 
 use crate::region::{Anchor, ProductAnchor, Region, UnitGroup, is_leaf, label, storage};
 use quarrel_ir::graph::{Graph, Op, ValueId};
-use quarrel_ir::plan::{Decision, Place};
+use quarrel_ir::plan::{Decision, Phase, Place};
 use quarrel_kernels::product::Order;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,7 @@ pub struct Fused {
 /// State of fusion over one graph.
 struct Fusion<'g> {
     graph: &'g Graph,
+    phase: Phase,
     regions: Vec<Region>,
     /// The anchored region that computes each value.
     home: BTreeMap<ValueId, usize>,
@@ -40,10 +42,11 @@ struct Fusion<'g> {
     decisions: Vec<Decision>,
 }
 
-/// Fuses `graph`; with `fuse` off, every op is its own region.
-pub fn fuse(graph: &Graph, fuse: bool) -> Fused {
+/// Fuses `graph` for steps of `phase`; with `fuse` off, every op is its own region.
+pub fn fuse(graph: &Graph, phase: Phase, fuse: bool) -> Fused {
     let mut fusion = Fusion {
         graph,
+        phase,
         regions: Vec::new(),
         home: BTreeMap::new(),
         needed: BTreeSet::new(),
@@ -68,7 +71,11 @@ impl Fusion<'_> {
         if layer.unwrap_or(0) > 0 {
             return;
         }
-        let at = label(self.graph, at);
+        let phase = match self.phase {
+            Phase::Prefill => "prefill",
+            _ => "decode",
+        };
+        let at = format!("{}, {phase}", label(self.graph, at));
         self.decisions.push(Decision { at, layer, rule: rule.into(), taken, reason });
     }
 

@@ -3,7 +3,7 @@
 use super::Fusion;
 use crate::region::{Anchor, Region, is_leaf, is_state, label, storage};
 use quarrel_ir::graph::{Op, ValueId};
-use quarrel_ir::plan::Place;
+use quarrel_ir::plan::{Phase, Place};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Normalisations that one kernel computes again in every workgroup.
@@ -35,6 +35,13 @@ impl Fusion<'_> {
             let x = product.x;
             let mut pulled = Pulled::default();
             self.pull(x, Into::Prologue, &mut pulled);
+            if self.phase == Phase::Prefill && pulled.normalized > 0 {
+                let reason = "many workgroups read each row of a prompt: its statistics are taken \
+                              once, by a kernel of their own";
+                self.decide(x, "fuse-prologue", false, reason.into());
+                self.needed.insert(storage(self.graph, x));
+                continue;
+            }
             self.needed.extend(pulled.stops);
             let names: Vec<String> = pulled
                 .members

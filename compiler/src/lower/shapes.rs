@@ -32,8 +32,8 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     let prompt = needs.phase == Phase::Prefill;
     let (tokens, rows, threads, blocks) = match (software, prompt) {
         (true, false) => (1, 8, subgroup, 4),
-        (true, true) => (8, 8, subgroup, 4),
-        (false, false) => (1, gpu_rows(device, needs), 4 * subgroup, 4),
+        (true, true) => (8, 16, subgroup, 4),
+        (false, false) => (1, gpu_rows(needs), 4 * subgroup, 4),
         (false, true) => (8, 4, 4 * subgroup, 4),
     };
     let threads = threads.min(device.max_workgroup_threads);
@@ -45,8 +45,7 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
 }
 
 /// Weight rows a subgroup of a GPU holds at once when there is one row of x.
-fn gpu_rows(device: &DeviceFacts, needs: &ProductNeeds) -> u32 {
-    let _ = device;
+fn gpu_rows(needs: &ProductNeeds) -> u32 {
     let quantised = !needs.format.is_float();
     match needs.rows {
         0..2048 => 1,

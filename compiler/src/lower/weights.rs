@@ -52,9 +52,9 @@ impl Matrix {
 
 impl WeightTable {
     /// Lays out the weights that `regions` read.
-    pub fn build(
+    pub fn build<'r>(
         graph: &Graph,
-        regions: &[Region],
+        regions: impl IntoIterator<Item = &'r Region>,
         expand: Option<Format>,
         device: &DeviceFacts,
     ) -> Result<WeightTable, CompileError> {
