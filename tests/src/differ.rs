@@ -62,6 +62,11 @@ impl Runner {
         self.engine.plan()
     }
 
+    /// The loaded plan's engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Runs one step of `phase` and returns its logits.
     ///
     /// # Panics

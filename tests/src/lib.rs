@@ -3,8 +3,9 @@
 
 pub mod architectures;
 pub mod differ;
-pub mod feed;
 pub mod facts;
+pub mod feed;
+pub mod little;
 pub mod smollm2;
 pub mod synthetic;
 pub mod weights;

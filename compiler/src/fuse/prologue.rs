@@ -87,6 +87,13 @@ impl Fusion<'_> {
         }
     }
 
+    /// Whether every operand that repeats along a row can be read four elements at a time.
+    fn repeats_in_fours(&self, value: ValueId) -> bool {
+        let width = |v: ValueId| self.graph.tensor(v).map_or(1, |t| t.width());
+        let operands = self.graph.operands(value);
+        operands.into_iter().map(width).all(|width| width == 1 || width.is_multiple_of(4))
+    }
+
     /// The innermost extent of a value.
     fn row_of(&self, value: ValueId) -> u64 {
         self.graph.tensor(value).map_or(0, |t| t.last())
@@ -96,7 +103,7 @@ impl Fusion<'_> {
         let wide = self.graph.tensor(value).is_some_and(|t| t.width().is_multiple_of(4));
         match (self.graph.op(value), into) {
             (Op::Unary(_) | Op::Binary(_) | Op::Reshape(_) | Op::GatherRows, Into::Prologue) => {
-                wide
+                wide && self.repeats_in_fours(value)
             }
             (Op::Unary(_) | Op::Binary(_) | Op::Reshape(_) | Op::GatherRows, _) => true,
             (Op::Normalize(_), Into::Prologue) => {

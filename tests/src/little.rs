@@ -1,0 +1,188 @@
+//! Little graphs around one kernel family each, as architecture files.
+
+use crate::weights::RandomWeights;
+use proptest::prelude::*;
+use proptest::sample::select;
+use quarrel_ir::format::Format;
+use quarrel_ir::graph::Graph;
+use quarrel_ir::weight::TensorInfo;
+use quarrel_models::arch::{ArchFile, FactsTable};
+
+/// Token ids of every little graph.
+pub const VOCABULARY: u64 = 40;
+
+/// Statements of an architecture file and the tensors they name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Little {
+    /// The statements.
+    pub body: String,
+    /// The tensors, those with a bias included.
+    pub tensors: Vec<TensorInfo>,
+}
+
+impl Little {
+    /// Rows of tokens from a table in `format`, under the name `h`.
+    pub fn new(format: Format, width: u64) -> Little {
+        let body = "  h = embed(tokens, \"embd\")\n".to_string();
+        Little { body, tensors: vec![] }.tensor("embd.weight", format, &[VOCABULARY, width])
+    }
+
+    /// Adds a statement.
+    pub fn line(mut self, line: &str) -> Little {
+        self.body += &format!("  {line}\n");
+        self
+    }
+
+    /// Adds a tensor.
+    pub fn tensor(mut self, name: &str, format: Format, shape: &[u64]) -> Little {
+        self.tensors.push(TensorInfo { name: name.into(), format, shape: shape.to_vec() });
+        self
+    }
+
+    /// Adds a matrix.
+    pub fn matrix(self, name: &str, format: Format, rows: u64, columns: u64) -> Little {
+        self.tensor(&format!("{name}.weight"), format, &[rows, columns])
+    }
+
+    /// The graph.
+    ///
+    /// # Panics
+    /// If the text does not build: the suite's own mistake.
+    pub fn graph(&self) -> Graph {
+        let text = format!("arch little serves \"little\" {{\n{}}}\n", self.body);
+        let mut facts = FactsTable::new("little").with_meta("little.context_length", 512.0);
+        for info in &self.tensors {
+            facts = facts.with_info(info.clone());
+        }
+        let built = ArchFile::parse("little.arch", &text).and_then(|arch| arch.build(&facts));
+        built.unwrap_or_else(|error| panic!("{:?}\n{text}", miette::Report::new(error)))
+    }
+
+    /// Random weights.
+    pub fn weights(&self, seed: u64) -> RandomWeights {
+        RandomWeights::new(seed, self.tensors.clone())
+    }
+}
+
+/// A product by a matrix in `format` of up to 9 chunks of columns, plain or after a norm.
+pub fn product(format: Format) -> impl Strategy<Value = Little> {
+    let norms = vec!["h", "rms_norm(h, \"norm\", 0.00001)", "layer_norm(h, \"norm\", 0.00001)"];
+    (1u64..=9, 1u64..=150, select(norms), any::<bool>()).prop_map(move |(chunks, rows, x, bias)| {
+        let columns = chunks * format.packing().chunk as u64;
+        let little = Little::new(Format::F32, columns)
+            .line(&format!("logits = linear({x}, \"w\")"))
+            .tensor("norm.weight", Format::F32, &[columns])
+            .matrix("w", format, rows, columns);
+        match bias {
+            true => little.tensor("w.bias", Format::F32, &[rows]),
+            false => little,
+        }
+    })
+}
+
+/// Two or three products of the same rows that meet in an epilogue, and one that does not, each in
+/// its own format.
+pub fn group() -> impl Strategy<Value = Little> {
+    let meets = vec![
+        "silu(linear(h, \"a\")) * linear(h, \"b\") + linear(h, \"c\")",
+        "gelu(linear(h, \"a\")) * linear(h, \"b\")",
+        "linear(h, \"a\") * linear(h, \"b\") - softcap(linear(h, \"c\"), 2)",
+        "relu(linear(h, \"a\")) + linear(h, \"a\")",
+    ];
+    let formats = prop::collection::vec(select(Format::ALL.to_vec()), 3);
+    (select(meets), formats, 1u64..=3, 1u64..=70).prop_map(|(meet, formats, blocks, units)| {
+        let mut little = Little::new(Format::F32, 32 * blocks).line(&format!("logits = {meet}"));
+        for (name, format) in ["a", "b", "c"].into_iter().zip(formats) {
+            if meet.contains(&format!("\"{name}\"")) {
+                little = little.matrix(name, format, units, 32 * blocks);
+            }
+        }
+        little
+    })
+}
+
+/// An attention block: merged products in formats of their own, rotations, cache and attention.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are the parts' own names")]
+pub struct Block {
+    pub kv_heads: u64,
+    /// Query heads to a key head.
+    pub share: u64,
+    pub head: u64,
+    pub rope_dims: u64,
+    pub half_rope: bool,
+    pub window: Option<u64>,
+    pub softcap: Option<f32>,
+    /// Normalises each query and key head.
+    pub head_norms: bool,
+    /// Formats of query, key and value products.
+    pub formats: [Format; 3],
+}
+
+impl Block {
+    /// Its graph's text and tensors.
+    pub fn little(&self) -> Little {
+        let Block { kv_heads, share, head, rope_dims, .. } = *self;
+        let (heads, width) = (kv_heads * share, 64);
+        let style = if self.half_rope { "half" } else { "interleaved" };
+        let window = self.window.map_or(String::new(), |w| format!(", window = {w}"));
+        let cap = self.softcap.map_or(String::new(), |c| format!(", softcap = {c}"));
+        let turned = |name: &str, n: u64| {
+            let split = format!("heads(linear(h, \"{name}\"), {n})");
+            let split = match self.head_norms {
+                true => format!("rms_norm({split}, \"{name}_norm\", 0.00001)"),
+                false => split,
+            };
+            format!("{name} = rope({split}, base = 10000, dims = {rope_dims}, style = {style})")
+        };
+        let norm = |name: &str, little: Little| match self.head_norms {
+            true => little.tensor(&format!("{name}_norm.weight"), Format::F32, &[head]),
+            false => little,
+        };
+        let little = Little::new(Format::F32, width)
+            .line(&turned("q", heads))
+            .line(&turned("k", kv_heads))
+            .line(&format!("v = heads(linear(h, \"v\"), {kv_heads})"))
+            .line(&format!("h = attention(q, k, v, scale = {head} ^ -0.5{cap}{window})"))
+            .line("logits = linear(h, \"o\")")
+            .matrix("q", self.formats[0], heads * head, width)
+            .matrix("k", self.formats[1], kv_heads * head, width)
+            .matrix("v", self.formats[2], kv_heads * head, width)
+            .matrix("o", Format::F32, 24, heads * head);
+        norm("k", norm("q", little))
+    }
+}
+
+/// Blocks of all sizes.
+pub fn block() -> impl Strategy<Value = Block> {
+    let heads = (1u64..=3, 1u64..=8, 1u64..=16);
+    let turns = (1u64..=32, any::<bool>());
+    let reach = (
+        prop::option::of(select(vec![1u64, 7, 64, 100])),
+        prop::option::of(select(vec![2.0f32, 30.0])),
+    );
+    let formats = prop::array::uniform3(select(Format::ALL.to_vec()));
+    (heads, turns, reach, any::<bool>(), formats).prop_map(
+        |(
+            (kv_heads, share, eights),
+            (fours, half_rope),
+            (window, softcap),
+            head_norms,
+            formats,
+        )| {
+            let head = 8 * eights;
+            Block {
+                // The reference takes its time over large blocks.
+                kv_heads: if share * head > 256 { 1 } else { kv_heads },
+                share,
+                head,
+                rope_dims: (4 * fours).min(head),
+                half_rope,
+                window,
+                softcap,
+                head_norms,
+                formats,
+            }
+        },
+    )
+}
