@@ -1,6 +1,8 @@
 //! Twenty architectures made from Llama by swapping its parts: dispatches of their decode plans,
 //! and fused plans beside unfused ones and the reference.
 
+#![allow(clippy::panic, reason = "a test fails by panicking")]
+
 use quarrel_compiler::compile;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::format::Format;
@@ -13,7 +15,8 @@ use quarrel_tests::feed::{chunks, plan_for, plan_logits, reference_logits, token
 use quarrel_tests::synthetic::{Residual, Variant};
 use quarrel_tests::weights::RandomWeights;
 
-/// Relative L2 distance that is allowed, in F32 throughout. Measured on llvmpipe: 3e-6 at most.
+/// Relative L2 distance that is allowed, in F32 throughout. Measured on llvmpipe: 1.5e-6 from
+/// the reference, 5e-7 between fused and unfused.
 const WITHIN: f64 = 1e-4;
 /// Dispatches of a layer of a decode plan.
 const MOST_DISPATCHES: usize = 5;

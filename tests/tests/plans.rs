@@ -1,0 +1,272 @@
+//! Plans as data: what they say of memory holds, they survive being saved, and tampering is found.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use quarrel_compiler::compile;
+use quarrel_ir::graph::{Graph, RunDim};
+use quarrel_ir::plan::{
+    Access, BufferId, BufferRole, Dispatch, Extent, KernelId, Phase, Plan, PlanError, PlanOptions,
+    Program, Tenant,
+};
+use quarrel_tests::architectures::twenty;
+use quarrel_tests::synthetic::Variant;
+use quarrel_tests::{facts, smollm2};
+use std::collections::{BTreeMap, HashSet};
+
+fn plan(graph: &Graph, fuse: bool) -> Plan {
+    let options = PlanOptions { fuse, context: 256, chunk: 32, ..PlanOptions::default() };
+    compile(graph, &facts::apple(), &options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn graphs() -> Vec<Graph> {
+    let variants = twenty().into_iter().map(|v| Variant { layers: 2, ..v }.graph());
+    variants.chain([smollm2::graph()]).collect()
+}
+
+/// Fused and unfused plans of many models.
+fn plans() -> Vec<Plan> {
+    graphs().iter().flat_map(|graph| [plan(graph, true), plan(graph, false)]).collect()
+}
+
+#[test]
+fn plans_survive_being_saved() {
+    for plan in plans() {
+        let text = serde_json::to_string(&plan).unwrap();
+        let read: Plan = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, plan);
+        read.verify().unwrap();
+    }
+}
+
+#[test]
+fn the_same_model_has_the_same_plan() {
+    let graph = smollm2::graph();
+    let (first, second) = (plan(&graph, true), plan(&graph, true));
+    assert_eq!(first, second);
+    assert_ne!(first.identity, plan(&graph, false).identity);
+}
+
+/// A buffer's tenants in one program, by the buffer's number.
+fn tenants<'a>(plan: &'a Plan, program: &Program) -> BTreeMap<u32, Vec<&'a Tenant>> {
+    let of_program = |buffer: &'a quarrel_ir::plan::Buffer| {
+        buffer.tenants.iter().filter(|t| t.program == program.name).collect()
+    };
+    (0u32..).zip(plan.buffers.iter().map(of_program)).collect()
+}
+
+#[test]
+fn tenants_of_a_buffer_do_not_overlap() {
+    for plan in plans() {
+        for program in &plan.programs {
+            for (buffer, tenants) in tenants(&plan, program) {
+                let bytes = plan.buffers[buffer as usize].bytes;
+                for (index, one) in tenants.iter().enumerate() {
+                    assert!(one.first <= one.last && one.bytes <= bytes, "{one:?} of {bytes}");
+                    assert!((one.last as usize) < program.dispatches.len(), "{one:?}");
+                    for other in &tenants[index + 1..] {
+                        let apart = one.last < other.first || other.last < one.first;
+                        assert!(apart, "{one:?} and {other:?} share buffer {buffer}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The tenants are what the dispatches do: each is written first, by one dispatch, and every read
+/// of an activation finds a tenant that was written before.
+#[test]
+fn dispatches_read_what_was_written() {
+    for plan in plans() {
+        for program in &plan.programs {
+            let tenants = tenants(&plan, program);
+            for (at, dispatch) in (0u32..).zip(&program.dispatches) {
+                check_activations(&plan, &tenants, at, dispatch);
+            }
+        }
+    }
+}
+
+fn check_activations(
+    plan: &Plan,
+    tenants: &BTreeMap<u32, Vec<&Tenant>>,
+    at: u32,
+    dispatch: &Dispatch,
+) {
+    let declared = &plan.kernel(dispatch.kernel).bindings;
+    for (range, binding) in dispatch.bindings.iter().zip(declared) {
+        if plan.buffer(range.buffer).role != BufferRole::Activation {
+            continue;
+        }
+        let holds = |tenant: &&&Tenant| match binding.access {
+            Access::Write => tenant.first == at,
+            Access::Read => tenant.first < at && at <= tenant.last,
+        };
+        let mut found = tenants[&range.buffer.0].iter().filter(holds);
+        let tenant = found.next().unwrap_or_else(|| panic!("{at}: no tenant for {range:?}"));
+        assert!(range.bytes >= tenant.bytes, "{range:?} of {tenant:?}");
+        assert!(found.next().is_none(), "two tenants for {range:?}");
+    }
+}
+
+#[test]
+fn no_dispatch_binds_a_buffer_both_ways() {
+    for plan in plans() {
+        for dispatch in plan.programs.iter().flat_map(|program| &program.dispatches) {
+            let declared = &plan.kernel(dispatch.kernel).bindings;
+            let with = |access: Access| -> Vec<BufferId> {
+                let bound = dispatch.bindings.iter().zip(declared);
+                bound.filter(|(_, b)| b.access == access).map(|(range, _)| range.buffer).collect()
+            };
+            let (read, written) = (with(Access::Read), with(Access::Write));
+            let distinct: HashSet<BufferId> = written.iter().copied().collect();
+            assert!(read.iter().all(|buffer| !distinct.contains(buffer)), "{dispatch:?}");
+            assert_eq!(distinct.len(), written.len(), "written twice: {dispatch:?}");
+            assert!(!written.is_empty(), "{dispatch:?} does nothing");
+        }
+    }
+}
+
+#[test]
+fn every_tensor_has_one_place() {
+    for graph in graphs() {
+        for fuse in [true, false] {
+            let plan = plan(&graph, fuse);
+            let mut loaded: Vec<&str> =
+                plan.load.iter().flat_map(|t| t.sources.iter().map(String::as_str)).collect();
+            let mut wanted: Vec<&str> = graph.weights.iter().map(|w| w.name.as_str()).collect();
+            loaded.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(loaded, wanted);
+            let mut ranges: Vec<_> = plan.load.iter().flat_map(|t| &t.planes).collect();
+            ranges.sort_by_key(|range| (range.buffer, range.offset));
+            for pair in ranges.windows(2) {
+                let apart = pair[0].offset + pair[0].bytes <= pair[1].offset;
+                assert!(apart || pair[0].buffer != pair[1].buffer, "{pair:?} overlap");
+            }
+        }
+    }
+}
+
+#[test]
+fn fusion_saves_bytes_and_dispatches() {
+    for graph in graphs() {
+        let (fused, unfused) = (plan(&graph, true), plan(&graph, false));
+        for phase in [Phase::Decode, Phase::Prefill] {
+            let of = |plan: &Plan| {
+                let all = &plan.program(phase).unwrap().dispatches;
+                let sum = |f: &dyn Fn(&Dispatch) -> u64| all.iter().map(f).sum::<u64>();
+                let tokens = if phase == Phase::Decode { 1 } else { 32 };
+                let bytes = sum(&|d| d.cost.bytes(tokens, 100));
+                let flops = sum(&|d| d.cost.flops(tokens, 100));
+                (all.len(), bytes, flops)
+            };
+            let (with, without) = (of(&fused), of(&unfused));
+            assert!(with.0 < without.0, "{phase:?}: {with:?} and {without:?} dispatches");
+            assert!(with.1 < without.1, "{phase:?}: {with:?} and {without:?} bytes");
+            assert!(with.2 > 0 && without.2 > 0);
+        }
+        assert_eq!(fused.bytes_of(BufferRole::State), unfused.bytes_of(BufferRole::State));
+    }
+}
+
+/// The error that one change to a good plan leads to.
+fn broken(change: impl Fn(&mut Plan)) -> PlanError {
+    let mut plan = plan(&Variant::default().graph(), true);
+    plan.verify().unwrap();
+    change(&mut plan);
+    plan.verify().expect_err("the change is not found")
+}
+
+/// As [`broken`], for a change to the third dispatch of the first program.
+fn broken_dispatch(change: impl Fn(&mut Dispatch)) -> PlanError {
+    broken(|plan| change(&mut plan.programs[0].dispatches[2]))
+}
+
+#[test]
+fn another_version_is_refused() {
+    assert_eq!(broken(|plan| plan.version += 1), PlanError::Version(2));
+}
+
+#[test]
+fn what_does_not_exist_is_found() {
+    let dangling = |error: PlanError, wanted: &str| match error {
+        PlanError::Dangling { what, index: 9999, .. } => assert_eq!(what, wanted),
+        other => panic!("{other:?}"),
+    };
+    dangling(broken(|plan| plan.io.logits = BufferId(9999)), "buffer");
+    dangling(broken(|plan| plan.load[0].planes[0].buffer = BufferId(9999)), "buffer");
+    dangling(broken_dispatch(|d| d.bindings[0].buffer = BufferId(9999)), "buffer");
+    dangling(broken_dispatch(|d| d.kernel = KernelId(9999)), "kernel");
+}
+
+#[test]
+fn wrong_numbers_of_bindings_are_found() {
+    for more in [false, true] {
+        let error = broken_dispatch(|dispatch| match more {
+            true => dispatch.bindings.push(dispatch.bindings[0]),
+            false => dispatch.bindings.truncate(1),
+        });
+        assert!(matches!(error, PlanError::BindingCount { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn wrong_ranges_are_found() {
+    let binding = |error: PlanError, wanted: &str| match error {
+        PlanError::Binding { why, .. } => assert_eq!(why, wanted),
+        other => panic!("{other:?}"),
+    };
+    let outside = "is outside its buffer";
+    binding(broken_dispatch(|d| d.bindings[0].offset += 1 << 40), outside);
+    binding(broken_dispatch(|d| d.bindings[0].offset = u64::MAX), outside);
+    binding(broken_dispatch(|d| d.bindings[0].bytes += 1 << 40), outside);
+    binding(broken(|plan| plan.load[0].planes[0].bytes += 1 << 40), outside);
+    let shift = |dispatch: &mut Dispatch| {
+        dispatch.bindings[0].offset += 4;
+        dispatch.bindings[0].bytes -= 4;
+    };
+    binding(broken_dispatch(shift), "is not aligned as the device wants");
+    let words = "is not a positive number of words";
+    binding(broken_dispatch(|d| d.bindings[0].bytes -= 2), words);
+    binding(broken_dispatch(|d| d.bindings[0].bytes = 0), words);
+    let small = broken(|plan| plan.device.max_binding_bytes = 64);
+    binding(small, "is larger than the device binds");
+}
+
+#[test]
+fn a_buffer_bound_both_ways_is_found() {
+    let error = broken(|plan| {
+        let dispatch = &mut plan.programs[0].dispatches[2];
+        let declared = &plan.kernels[dispatch.kernel.0 as usize].bindings;
+        let place = |access| declared.iter().position(|b| b.access == access).unwrap();
+        let written = dispatch.bindings[place(Access::Write)];
+        dispatch.bindings[place(Access::Read)] = written;
+    });
+    assert!(matches!(error, PlanError::Conflict { .. }), "{error:?}");
+}
+
+#[test]
+fn what_the_device_lacks_is_found() {
+    let limit = |error: PlanError, wanted: &str| match error {
+        PlanError::Limit { what, needs, has, .. } => {
+            assert_eq!(what, wanted);
+            assert!(needs > has, "{needs} {has}");
+        }
+        other => panic!("{other:?}"),
+    };
+    limit(broken(|plan| plan.device.max_buffer_bytes = 64), "bytes a buffer");
+    limit(broken(|plan| plan.device.max_workgroup_bytes = 64), "bytes of workgroup memory");
+    limit(broken(|plan| plan.kernels[1].workgroup_bytes = 1 << 20), "bytes of workgroup memory");
+    limit(broken(|plan| plan.device.max_workgroup_threads = 8), "threads a workgroup");
+    limit(broken(|plan| plan.device.max_storage_buffers = 2), "storage buffers");
+    let grid = "workgroups along one axis";
+    limit(broken_dispatch(|d| d.grid[0] = Extent::Const(65_536)), grid);
+    let tiles = Extent::Tiles { dim: RunDim::Tokens, tile: 1, times: 3000 };
+    limit(broken_dispatch(|d| d.grid[1] = tiles), grid);
+}
