@@ -31,6 +31,10 @@ pub fn lower(
         columns,
         multiple: tile_multiple(product),
         computed,
+        same_chunk: segments
+            .formats
+            .iter()
+            .all(|f| f.packing().chunk == segments.formats[0].packing().chunk),
     };
     let (shape, staged) = shapes::product(context.device, &needs);
     let mut emitter = context.emitter(prologue);

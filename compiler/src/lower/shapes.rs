@@ -23,6 +23,8 @@ pub struct ProductNeeds {
     pub multiple: u32,
     /// Whether x takes work to compute.
     pub computed: bool,
+    /// Whether all matrices have chunks of the same length.
+    pub same_chunk: bool,
 }
 
 /// Tile sizes of a product and whether x is staged.
@@ -31,7 +33,7 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     let subgroup = device.subgroup_size.max(4);
     let prompt = needs.phase == Phase::Prefill;
     let (tokens, rows, threads, blocks) = match (software, prompt) {
-        (true, false) => (1, 8, subgroup, 4),
+        (true, false) => (1, 2, subgroup, 32),
         (true, true) => (8, 16, subgroup, 4),
         (false, false) => (1, gpu_rows(needs), 4 * subgroup, 4),
         (false, true) => (8, 4, 4 * subgroup, 4),
@@ -41,7 +43,18 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     let tile = (rows * blocks).next_multiple_of(step);
     let staged = needs.computed && needs.columns * 4 * u64::from(tokens) <= STAGE_BYTES;
     let unroll = tokens * rows <= 16;
-    (product::Shape { tokens, rows, tile, threads, unroll }, staged)
+    let mut shape = product::Shape { tokens, rows, tile, threads, unroll, held: None };
+    if software && !prompt && holds(needs, subgroup) {
+        shape = product::Shape { held: Some(subgroup), ..shape };
+        return (shape, false);
+    }
+    (shape, staged)
+}
+
+/// Whether a subgroup's lanes can hold a row of x: up to 8 steps of 8 vectors each.
+fn holds(needs: &ProductNeeds, subgroup: u32) -> bool {
+    let chunk = needs.format.packing().chunk as u64;
+    needs.same_chunk && needs.columns.div_ceil(4 * u64::from(subgroup)) <= 64 && chunk > 4
 }
 
 /// Weight rows a subgroup of a GPU holds at once when there is one row of x.
@@ -76,21 +89,22 @@ pub fn attention(
 ) -> attention::Shape {
     let software = device.kind == DeviceKind::Cpu;
     let least = (value_size / 8).next_power_of_two();
-    let (tokens, heads, threads) = match (software, phase) {
-        (true, Phase::Prefill) => (4, 1, 64),
-        (true, _) => (1, share.min(4), 64),
-        (false, Phase::Prefill) => (4, 1, 128),
-        (false, _) => (1, 1, 256),
+    let (tokens, heads, threads, positions) = match (software, phase) {
+        (true, Phase::Prefill) => (4, 1, 16, 4),
+        (true, _) => (1, share.min(4), 16, 4),
+        (false, Phase::Prefill) => (4, 1, 128, 1),
+        (false, _) => (1, 1, 256, 1),
     };
     let heads = (1..=heads).rev().find(|h| share.is_multiple_of(*h)).unwrap_or(1);
     let mut shape = attention::Shape {
         tokens,
         heads,
         threads: threads.max(least).min(device.max_workgroup_threads),
+        positions,
     };
     // Fewer tokens where large heads would not fit.
     while shape.tokens > 1
-        && 4 * (shape.tokens * shape.heads * (key_size + shape.threads + 3)) + 32 * shape.threads
+        && 4 * (shape.tokens * shape.heads * (key_size + shape.tile() + 3)) + 32 * shape.threads
             > device.max_workgroup_bytes
     {
         shape.tokens /= 2;

@@ -2,9 +2,9 @@
 // Gimelshein 2018; Dao et al. 2022).
 //
 // A workgroup computes QUERIES = TOKENS tokens x HEADS query heads that share one key and value
-// head. Positions come in tiles of THREADS: first each thread scores one position, then each
-// subgroup takes the softmax of some queries, then threads split over eight-element chunks of the
-// values and over positions. Right for every subgroup size.
+// head. Positions come in tiles of TILE: first each thread scores TILE / THREADS positions, then
+// each subgroup takes the softmax of some queries, then threads split over eight-element chunks of
+// the values and over positions. Right for every subgroup size.
 {{bindings}}
 const QUERIES = {{queries}}u;
 const TOKENS = {{tokens}}u;
@@ -15,6 +15,7 @@ const KV_HEADS = {{kv_heads}}u;
 const KEY4 = {{key4}}u;
 const VALUE4 = {{value4}}u;
 const THREADS = {{threads}}u;
+const TILE = {{tile}}u;
 const PARTS = {{parts}}u;
 const CONTEXT = {{context}}u;
 const LOWEST = -1e30f;
@@ -60,18 +61,17 @@ fn main(
     let chunk = tid % (VALUE4 / 2u);
     let part = tid / (VALUE4 / 2u);
 {{outputs}}
-    for (var base = {{oldest}}; base <= newest; base += THREADS) {
-        let position = base + tid;
+    for (var base = {{oldest}}; base <= newest; base += TILE) {
 {{scores}}
         workgroupBarrier();
         for (var query = subgroup; query < QUERIES; query += subgroups) {
-            let at = query * THREADS;
+            let at = query * TILE;
             var highest = LOWEST;
-            for (var i = lane; i < THREADS; i += lanes) { highest = max(highest, weights[at + i]); }
+            for (var i = lane; i < TILE; i += lanes) { highest = max(highest, weights[at + i]); }
             let before = maxima[query];
             let now = max(before, subgroupMax(highest));
             var total = 0.0;
-            for (var i = lane; i < THREADS; i += lanes) {
+            for (var i = lane; i < TILE; i += lanes) {
                 let score = weights[at + i];
                 let weight = select(0.0, exp(score - now), score > LOWEST);
                 weights[at + i] = weight;
@@ -86,7 +86,7 @@ fn main(
             }
         }
         workgroupBarrier();
-        let used = min(THREADS, newest - base + 1u);
+        let used = min(TILE, newest - base + 1u);
 {{rescale}}
         if (part < PARTS) {
             for (var i = part; i < used; i += PARTS) {

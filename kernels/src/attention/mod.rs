@@ -46,6 +46,15 @@ pub struct Shape {
     pub heads: u32,
     /// Threads of a workgroup, at least `value_size / 8`.
     pub threads: u32,
+    /// Positions that each thread scores at once: each query is read once for all of them.
+    pub positions: u32,
+}
+
+impl Shape {
+    /// Positions of a tile.
+    pub const fn tile(&self) -> u32 {
+        self.threads * self.positions
+    }
 }
 
 impl AttentionKernel {
@@ -77,13 +86,13 @@ impl AttentionKernel {
     /// Bytes of workgroup memory.
     pub fn workgroup_bytes(&self) -> u32 {
         let queries = self.queries();
-        4 * (queries * self.key_size + queries * self.shape.threads + 3 * queries)
+        4 * (queries * self.key_size + queries * self.shape.tile() + 3 * queries)
             + 32 * self.shape.threads
     }
 
     /// The kernel's text.
     pub fn shader(&self) -> Shader {
-        let Shape { tokens, heads, threads } = self.shape;
+        let Shape { tokens, heads, threads, positions } = self.shape;
         let number = |n: u32| n.to_string();
         let queries = self.queries();
         let oldest = match self.attention.window {
@@ -107,10 +116,11 @@ impl AttentionKernel {
                 ("key4", &number(self.key_size / 4)),
                 ("value4", &number(self.value_size / 4)),
                 ("threads", &number(threads)),
+                ("tile", &number(self.shape.tile())),
                 ("parts", &number(threads / (self.value_size / 8))),
                 ("context", &number(self.context)),
                 ("query_vectors", &number(queries * self.key_size / 4)),
-                ("weight_count", &number(queries * threads)),
+                ("weight_count", &number(queries * self.shape.tile())),
                 ("part_vectors", &number(2 * threads)),
                 ("loads", &loads),
                 ("count", &self.count),
@@ -125,7 +135,9 @@ impl AttentionKernel {
         );
         Shader {
             family: "attention",
-            variant: format!("{tokens} tokens x {heads} heads a workgroup of {threads}"),
+            variant: format!(
+                "{tokens} tokens x {heads} heads, {positions} positions a thread of {threads}"
+            ),
             wgsl,
             workgroup: threads,
             workgroup_bytes: self.workgroup_bytes(),
@@ -143,36 +155,64 @@ impl AttentionKernel {
     }
 
     fn scores_text(&self) -> String {
-        let mut text = self.each_query(|i| format!("        var score_{i} = 0.0;\n"));
-        text.push_str(
-            "        if (position <= newest) {\n            \
-             let row = (cache_row(slot, position) * KV_HEADS + kv) * (KEY4 / 2u);\n            \
-             for (var c = 0u; c < KEY4 / 2u; c++) {\n                \
-             let key = load_key(row + c);\n",
-        );
-        text.push_str(&self.each_query(|i| {
-            format!(
-                "                score_{i} += dot(key.low, queries[{i}u * KEY4 + 2u * c]) + dot(key.high, queries[{i}u * KEY4 + 2u * c + 1u]);\n"
-            )
-        }));
-        text.push_str("            }\n        }\n");
-        for t in 0..self.shape.tokens {
-            let _ = writeln!(text, "        let at_{t} = positions[min(first + {t}u, end - 1u)];");
-            let window = match self.attention.window {
-                None => String::new(),
-                Some(window) => format!(" && at_{t} - position < {window}u"),
-            };
-            let _ = writeln!(text, "        let seen_{t} = position <= at_{t}{window};");
+        let positions = self.shape.positions;
+        let mut text = String::new();
+        for p in 0..positions {
+            let _ = writeln!(text, "        let position_{p} = base + tid + {p}u * THREADS;");
+            // Positions beyond the newest are scored like the newest, then masked.
+            let _ = writeln!(
+                text,
+                "        let row_{p} = (cache_row(slot, min(position_{p}, newest)) * KV_HEADS + kv) * (KEY4 / 2u);"
+            );
+            text.push_str(&self.each_query(|i| format!("        var score_{i}_{p} = 0.0;\n")));
+        }
+        text.push_str("        for (var c = 0u; c < KEY4 / 2u; c++) {\n");
+        for p in 0..positions {
+            let _ = writeln!(text, "            let key_{p} = load_key(row_{p} + c);");
         }
         text.push_str(&self.each_query(|i| {
+            let mut lines = format!(
+                "            let low_query_{i} = queries[{i}u * KEY4 + 2u * c];\n            \
+                 let high_query_{i} = queries[{i}u * KEY4 + 2u * c + 1u];\n"
+            );
+            for p in 0..positions {
+                let _ = writeln!(
+                    lines,
+                    "            score_{i}_{p} += dot(key_{p}.low, low_query_{i}) + dot(key_{p}.high, high_query_{i});"
+                );
+            }
+            lines
+        }));
+        text.push_str("        }\n");
+        for t in 0..self.shape.tokens {
+            let _ = writeln!(text, "        let at_{t} = positions[min(first + {t}u, end - 1u)];");
+        }
+        for p in 0..positions {
+            text.push_str(&self.masks_text(p));
+        }
+        text
+    }
+
+    /// Stores the scores of position `p` of each thread, masked.
+    fn masks_text(&self, p: u32) -> String {
+        let mut text = String::new();
+        for t in 0..self.shape.tokens {
+            let window = match self.attention.window {
+                None => String::new(),
+                Some(window) => format!(" && at_{t} - position_{p} < {window}u"),
+            };
+            let _ = writeln!(text, "        let seen_{t}_{p} = position_{p} <= at_{t}{window};");
+        }
+        text + &self.each_query(|i| {
             let score = match self.attention.softcap {
-                None => format!("score_{i}"),
-                Some(cap) => format!("{0} * tanh(score_{i} / {0})", float(cap)),
+                None => format!("score_{i}_{p}"),
+                Some(cap) => format!("{0} * tanh(score_{i}_{p} / {0})", float(cap)),
             };
             let t = i / self.shape.heads;
-            format!("        weights[{i}u * THREADS + tid] = select(LOWEST, {score}, seen_{t});\n")
-        }));
-        text
+            format!(
+                "        weights[{i}u * TILE + tid + {p}u * THREADS] = select(LOWEST, {score}, seen_{t}_{p});\n"
+            )
+        })
     }
 
     fn rescale_text(&self) -> String {
@@ -184,7 +224,7 @@ impl AttentionKernel {
     fn accumulate_text(&self) -> String {
         self.each_query(|i| {
             format!(
-                "                let weight_{i} = weights[{i}u * THREADS + i];\n                \
+                "                let weight_{i} = weights[{i}u * TILE + i];\n                \
                  low_{i} += weight_{i} * value.low;\n                \
                  high_{i} += weight_{i} * value.high;\n"
             )

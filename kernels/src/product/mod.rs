@@ -4,6 +4,7 @@
 //! one row of x (decode) and many (prompts): what differs is how many rows of x and of the weights a
 //! subgroup holds at a time.
 
+mod held;
 mod text;
 
 pub use text::{epilogue_sum, unit_place};
@@ -48,6 +49,9 @@ pub struct Shape {
     pub threads: u32,
     /// Whether a chunk's units are unrolled in the text.
     pub unroll: bool,
+    /// Keep x in registers, for subgroups of this many lanes; a subgroup of another size reads it
+    /// as usual. For one row of x and segments of the same chunk.
+    pub held: Option<u32>,
 }
 
 /// Outputs that are computed from the same unit of several matrices.
@@ -106,13 +110,14 @@ impl Product {
 
     /// The kernel's text.
     pub fn shader(&self) -> Shader {
-        let Shape { tokens, rows, tile, threads, unroll } = self.shape;
+        let Shape { tokens, rows, tile, threads, unroll, held } = self.shape;
         let staged = if self.staged { ", x staged" } else { "" };
         let unrolled = if unroll { ", unrolled" } else { "" };
+        let kept = if held.is_some() { ", x in registers" } else { "" };
         Shader {
             family: "product",
             variant: format!(
-                "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{unrolled}"
+                "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{kept}{unrolled}"
             ),
             wgsl: self.text(),
             workgroup: threads,

@@ -162,11 +162,14 @@ impl Product {
         if self.staged {
             text.push_str("    workgroupBarrier();\n");
         }
+        if let Some(lanes) = self.shape.held {
+            text.push_str(&self.hold_text(lanes));
+        }
         text
     }
 
     /// WGSL for vector `j` of token `t`'s row of x.
-    fn x(&self, t: u32, j: &str) -> String {
+    pub(super) fn x(&self, t: u32, j: &str) -> String {
         if self.staged {
             format!("staged[{t}u * VECTORS + {j}]")
         } else {
@@ -180,7 +183,7 @@ impl Product {
             let _ = writeln!(text, "        let row_{r} = weight_row(tile, slot + {r}u);");
         }
         if self.segments.len() == 1 {
-            text.push_str(&self.segment_text(0));
+            text.push_str(&self.either_text(0));
             return text;
         }
         for index in 0..self.segments.len() {
@@ -188,11 +191,23 @@ impl Product {
             let _ = write!(
                 text,
                 "{head}if (weight_segment(tile, slot) == {index}u) {{\n{}        }}",
-                self.segment_text(index)
+                self.either_text(index)
             );
         }
         text.push('\n');
         text
+    }
+
+    /// One block of rows of one segment, with x held or read.
+    fn either_text(&self, index: usize) -> String {
+        match self.shape.held {
+            None => self.segment_text(index),
+            Some(lanes) => format!(
+                "        if (lanes == {lanes}u) {{\n{}        }} else {{\n{}        }}\n",
+                self.held_text(index, lanes),
+                self.segment_text(index)
+            ),
+        }
     }
 
     /// The columns' loop for one block of rows of one segment.

@@ -1,0 +1,83 @@
+//! The variant of a product that keeps its row of x in registers.
+//!
+//! Where memory is read lane by lane, reading x again for every block of weight rows costs more than
+//! the products themselves. Each lane's share of x is read once a workgroup; the loop over columns is
+//! written out, because registers cannot be indexed. Lanes without a last chunk hold zeros and read
+//! any chunk.
+
+use super::{Product, segment_prefix};
+use crate::formats::snippet;
+use std::fmt::Write;
+
+impl Product {
+    /// Steps that `lanes` lanes take along the columns, and a chunk's units.
+    fn held_steps(&self, lanes: u32) -> (u32, u32, u32) {
+        let chunk = self.segments[0].packing().chunk as u32;
+        let chunks = self.columns / chunk;
+        (chunks.div_ceil(lanes), chunks, chunk / 4)
+    }
+
+    /// Statements that read each lane's share of x into `x_STEP_UNIT`, with the sums `total_STEP`.
+    pub(super) fn hold_text(&self, lanes: u32) -> String {
+        let (steps, chunks, units) = self.held_steps(lanes);
+        let mut text = String::new();
+        for step in 0..steps {
+            let _ = writeln!(
+                text,
+                "    let chunk_{step} = min(lane + {}u, {}u);",
+                step * lanes,
+                chunks - 1
+            );
+            let _ = writeln!(text, "    let used_{step} = lane + {}u < {chunks}u;", step * lanes);
+            for unit in 0..units {
+                let x = self.x(0, &format!("chunk_{step} * {units}u + {unit}u"));
+                let _ = writeln!(
+                    text,
+                    "    let x_{step}_{unit} = select(vec4<f32>(), {x}, used_{step});"
+                );
+            }
+            let sum: Vec<String> = (0..units).map(|unit| format!("x_{step}_{unit}")).collect();
+            let _ = writeln!(text, "    let total_{step} = dot({}, vec4(1.0));", sum.join(" + "));
+        }
+        text
+    }
+
+    /// One block of rows of a segment, x held.
+    pub(super) fn held_text(&self, index: usize, lanes: u32) -> String {
+        let (steps, chunks, units) = self.held_steps(lanes);
+        let (p, form) = (segment_prefix(index), snippet(self.segments[index]));
+        let mut text = String::new();
+        for r in 0..self.shape.rows {
+            let _ = writeln!(text, "            var sum_{r} = 0.0;");
+            for step in 0..steps {
+                let _ = writeln!(
+                    text,
+                    "            {{\n            let raw = {p}load(row_{r} * {chunks}u + chunk_{step});"
+                );
+                text.push_str("            var products = vec4<f32>();\n");
+                for unit in 0..units {
+                    let _ = writeln!(
+                        text,
+                        "            products += x_{step}_{unit} * {p}unit(raw, {unit}u);"
+                    );
+                }
+                let scale = if form.scaled { format!(" * {p}scale(raw)") } else { String::new() };
+                let offset = match form.offset {
+                    true => format!(" + total_{step} * {p}offset(raw)"),
+                    false => String::new(),
+                };
+                let _ = writeln!(
+                    text,
+                    "            sum_{r} += dot(products, vec4(1.0)){scale}{offset};\n            }}"
+                );
+            }
+            let _ = writeln!(text, "            sum_{r} = subgroupAdd(sum_{r});");
+        }
+        text.push_str("            if (lane == 0u) {\n");
+        for r in 0..self.shape.rows {
+            let _ = writeln!(text, "                sums[slot + {r}u] = sum_{r};");
+        }
+        text.push_str("            }\n");
+        text
+    }
+}
