@@ -154,7 +154,7 @@ impl Emitter<'_> {
     }
 
     /// Adds a function that expressions call, once.
-    fn helper(&mut self, text: String) {
+    pub fn helper(&mut self, text: String) {
         if !text.is_empty() && !self.helpers.contains(&text) {
             self.helpers.push(text);
         }
@@ -222,13 +222,17 @@ impl Emitter<'_> {
             }
             None => String::new(),
         };
-        // base^(-2 i / dims) as a power of two, as exp2 is exact where pow need not be.
-        let rate = float(-2.0 * rope.base.log2() / dims as f32);
+        // base^(-2 i / dims) as a power of two.
+        let rate = float((-2.0 * f64::from(rope.base).log2() / f64::from(dims)) as f32);
         let angle = body.bind(&format!(
             "f32({positions}[{}]) * {} * exp2(f32({pair}) * {rate}){factor}",
             at.row,
             float(rope.scale)
         ));
+        // Sines of large angles are inexact on some devices: whole turns go first, in two parts of 2π
+        // of which the first has few bits.
+        let whole = body.bind(&format!("round({angle} * 0.15915494)"));
+        let angle = body.bind(&format!("({angle} - {whole} * 6.28125) - {whole} * 0.0019353072"));
         let turned = format!(
             "({own} * cos({angle}) + select(-{other}, {other}, {second}) * sin({angle})) * {}",
             float(rope.magnitude)

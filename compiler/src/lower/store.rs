@@ -5,6 +5,7 @@ use super::bindings::{IoBuffer, Resource};
 use super::expression::{At, Body, Emitter};
 use quarrel_ir::graph::{Op, StateFormat, Type, ValueId};
 use quarrel_ir::plan::Access;
+use quarrel_kernels::attention::cache_row;
 
 /// How many elements one store writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +68,8 @@ pub fn store(
         StateFormat::F32 => "f32",
     };
     let name = emitter.bindings.name(Resource::State(state), element, Access::Write);
-    let cell = format!(
-        "(({slots}[{row}] * {}u + {positions}[{row}]) * {width}u + {place})",
-        context.options.context
-    );
+    emitter.helper(cache_row(context.options.context));
+    let cell = format!("(cache_row({slots}[{row}], {positions}[{row}]) * {width}u + {place})");
     let assign = match (format, step) {
         (StateFormat::F16, _) => {
             let b = emitter.value(&mut body, x, &second, false);

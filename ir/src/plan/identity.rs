@@ -10,11 +10,8 @@ use sha2::{Digest, Sha256};
 pub fn identity(graph: &Graph, device: &DeviceFacts, options: &PlanOptions) -> String {
     let mut hash = Sha256::new();
     // Plain data always serialises; an error would still change the hash.
-    for part in [
-        serde_json::to_vec(graph),
-        serde_json::to_vec(device),
-        serde_json::to_vec(options),
-    ] {
+    for part in [serde_json::to_vec(graph), serde_json::to_vec(device), serde_json::to_vec(options)]
+    {
         hash.update(part.unwrap_or_else(|error| error.to_string().into_bytes()));
         hash.update([0]);
     }

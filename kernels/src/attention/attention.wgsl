@@ -17,7 +17,6 @@ const VALUE4 = {{value4}}u;
 const THREADS = {{threads}}u;
 const TILE = {{tile}}u;
 const PARTS = {{parts}}u;
-const CONTEXT = {{context}}u;
 const LOWEST = -1e30f;
 
 var<workgroup> queries: array<vec4<f32>, {{query_vectors}}>;
@@ -28,10 +27,7 @@ var<workgroup> factors: array<f32, QUERIES>;
 var<workgroup> parts: array<vec4<f32>, {{part_vectors}}>;
 
 struct Eight { low: vec4<f32>, high: vec4<f32> }
-{{loads}}
-// The row of `position` in the states of `slot`.
-fn cache_row(slot: u32, position: u32) -> u32 { return slot * CONTEXT + position; }
-
+{{loads}}{{cache_row}}
 @compute @workgroup_size({{threads}})
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -118,7 +118,7 @@ impl AttentionKernel {
                 ("threads", &number(threads)),
                 ("tile", &number(self.shape.tile())),
                 ("parts", &number(threads / (self.value_size / 8))),
-                ("context", &number(self.context)),
+                ("cache_row", &cache_row(self.context)),
                 ("query_vectors", &number(queries * self.key_size / 4)),
                 ("weight_count", &number(queries * self.shape.tile())),
                 ("part_vectors", &number(2 * threads)),
@@ -246,6 +246,14 @@ impl AttentionKernel {
             )
         })
     }
+}
+
+/// The function `cache_row(slot, position)`, the only place that knows where a slot's rows lie in a
+/// state whose slots hold `context` positions each.
+pub fn cache_row(context: u32) -> String {
+    format!(
+        "fn cache_row(slot: u32, position: u32) -> u32 {{ return slot * {context}u + position; }}\n"
+    )
 }
 
 /// A function that loads eight elements of a state.
