@@ -22,14 +22,17 @@ pub struct At {
     pub place: String,
 }
 
+/// WGSL for the sum of a product at a unit.
+pub type Sum<'a> = Box<dyn Fn(&str) -> String + 'a>;
+
 /// Emits expressions for the values of one region.
 pub struct Emitter<'a> {
     pub graph: &'a Graph,
     pub weights: &'a WeightTable,
     /// Values computed here rather than read.
     pub inline: BTreeSet<ValueId>,
-    /// WGSL for the sum of a product at a unit, by product.
-    pub sums: BTreeMap<ValueId, Box<dyn Fn(&str) -> String + 'a>>,
+    /// How each product's sums are read.
+    pub sums: BTreeMap<ValueId, Sum<'a>>,
     /// Names of the statistics of each normalisation: `[mean,] inverse root`.
     pub statistics: BTreeMap<ValueId, Vec<String>>,
     pub bindings: Bindings,
