@@ -15,7 +15,7 @@ pub type Part = (Phase, usize);
 /// `count` tokens of a vocabulary, the same each time.
 pub fn tokens(vocabulary: u64, count: usize) -> Vec<u32> {
     let mut random = Random(7);
-    (0..count).map(|_| (random.next() % vocabulary) as u32).collect()
+    (0..count).map(|_| (random.word() % vocabulary) as u32).collect()
 }
 
 /// `total` tokens in prompt steps of at most `chunk`.

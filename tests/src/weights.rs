@@ -11,7 +11,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,7 +21,7 @@ impl Random {
 
     /// A number in `-1.0..1.0`.
     pub fn signed(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        (self.word() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 }
 
@@ -80,7 +80,7 @@ fn fill(info: &TensorInfo, random: &mut Random) -> Vec<u8> {
             bytes.extend(half(-d * levels));
         }
         while bytes.len() < start + format.block_bytes() {
-            bytes.push(random.next() as u8);
+            bytes.push(random.word() as u8);
         }
     }
     bytes

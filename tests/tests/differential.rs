@@ -8,7 +8,7 @@ use quarrel_tests::weights::{Random, RandomWeights};
 
 fn tokens(variant: &Variant, count: usize) -> Vec<u32> {
     let mut random = Random(7);
-    (0..count).map(|_| (random.next() % variant.vocabulary) as u32).collect()
+    (0..count).map(|_| (random.word() % variant.vocabulary) as u32).collect()
 }
 
 fn check(variant: &Variant, bound: f64) {
