@@ -41,8 +41,9 @@ format:
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
+# Links to private items are for those who read the code.
 docs:
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --no-deps --workspace --locked
 
 # The golden tests run a real model, which QUARREL_TEST_MODEL names or the `quarrel` that was just
 # built fetches. QUARREL_TEST_DEVICE chooses the GPU; a test that finds none fails.
