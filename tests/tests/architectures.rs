@@ -79,7 +79,8 @@ fn the_twenty_cover_every_part() {
 }
 
 /// Fused beside the reference and unfused beside fused, with weights and states in F32. Fused plans
-/// take prompt and decode steps; unfused ones prompt steps alone or decode steps alone, in turn.
+/// take prompt and decode steps; of four unfused ones, one takes prompt steps alone and three decode
+/// steps alone, whose kernels compile faster.
 fn check(index: usize, variant: &Variant) -> (f64, f64) {
     let graph = variant.graph();
     let weights = RandomWeights::new(index as u64, variant.tensors());
@@ -97,7 +98,7 @@ fn check(index: usize, variant: &Variant) -> (f64, f64) {
     let fused = Runner::of(&plan_for(&graph, &options, false), &weights);
     let fused = plan_logits(&fused, &tokens, 0, &parts);
     let reference = reference_logits(&graph, &weights, &options, &tokens, 0, &parts);
-    let parts = if index.is_multiple_of(2) { chunks(TOKENS, 7) } else { vec![one; TOKENS] };
+    let parts = if index / 2 % 4 == 0 { chunks(TOKENS, 7) } else { vec![one; TOKENS] };
     let options = PlanOptions { fuse: false, ..options };
     let unfused = Runner::of(&plan_for(&graph, &options, false), &weights);
     let unfused = plan_logits(&unfused, &tokens, 0, &parts);

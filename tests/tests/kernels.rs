@@ -13,7 +13,7 @@ use quarrel_tests::feed::{Part, chunks, plan_for, plan_logits, reference_logits,
 use quarrel_tests::little::{self, Block, Little, VOCABULARY};
 
 /// Relative L2 distance of what is computed in F32 from F32 or packed weights. Measured on
-/// llvmpipe: 9e-7 at most for products and rows, 4e-6 for attention near the beginning.
+/// llvmpipe: 1.1e-6 at most for products and rows, 4e-6 for attention near the beginning.
 const WITHIN: f64 = 1e-5;
 /// The same where states are F16, as values between two halves may be rounded to either: 4e-5.
 const WITHIN_F16: f64 = 3e-4;
@@ -57,14 +57,14 @@ fn counted() -> PlanOptions {
 #[test]
 fn products_in_every_format() {
     for (seed, format) in (20u8..).zip(Format::ALL) {
-        let all = draw(&little::product(format), 2, seed);
+        let all = draw(&little::product(format), 1, seed);
         check(&format!("{format:?}"), &all, &every_count(), &counted());
     }
 }
 
 #[test]
 fn products_that_meet_in_an_epilogue() {
-    check("groups", &draw(&little::group(), 8, 30), &every_count(), &counted());
+    check("groups", &draw(&little::group(), 6, 30), &every_count(), &counted());
 }
 
 /// Steps after which the context is 1, 63, 64, 65, 200, 255, 256 and 257 tokens, among others; the
@@ -106,12 +106,12 @@ fn check_blocks(blocks: &[Block], state: StateFormat, first: u32, parts: &[Part]
 
 #[test]
 fn attention_with_states_in_f32() {
-    check_blocks(&draw(&little::block(), 4, 40), StateFormat::F32, 0, &across_tiles());
+    check_blocks(&draw(&little::block(), 3, 40), StateFormat::F32, 0, &across_tiles());
 }
 
 #[test]
 fn attention_with_states_in_f16() {
-    check_blocks(&draw(&little::block(), 4, 41), StateFormat::F16, 0, &across_tiles());
+    check_blocks(&draw(&little::block(), 2, 41), StateFormat::F16, 0, &across_tiles());
 }
 
 /// The smallest and largest heads and shares.
@@ -129,11 +129,9 @@ fn attention_at_the_ends_of_its_range() {
 #[test]
 fn rotations_at_long_positions() {
     let far = |block: Block| Block { window: Some(7), ..block };
-    let blocks: Vec<Block> = draw(&little::block(), 3, 43).into_iter().map(far).collect();
+    let blocks: Vec<Block> = draw(&little::block(), 2, 43).into_iter().map(far).collect();
     let parts = [chunks(20, 11), vec![DECODE; 3]].concat();
-    for first in [500, 3970] {
-        check_blocks(&blocks, StateFormat::F32, first, &parts);
-    }
+    check_blocks(&blocks, StateFormat::F32, 3970, &parts);
 }
 
 /// Embeddings of every format and norms by row kernels, each op its own.
