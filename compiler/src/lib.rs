@@ -56,7 +56,7 @@ pub fn compile(
     let mut decisions = Vec::new();
     let mut phases = Vec::new();
     for (name, phase) in [("decode", Phase::Decode), ("prefill", Phase::Prefill)] {
-        let fused = fuse::fuse(graph, phase, options.fuse);
+        let fused = fuse::fuse(graph, phase, options);
         decisions.extend(fused.decisions);
         phases.push((name, phase, schedule::schedule(graph, fused.regions)));
     }

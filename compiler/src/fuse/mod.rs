@@ -17,7 +17,7 @@ mod prologue;
 
 use crate::region::{Anchor, ProductAnchor, Region, UnitGroup, is_leaf, label, storage};
 use quarrel_ir::graph::{Graph, Op, ValueId};
-use quarrel_ir::plan::{Decision, Phase, Place};
+use quarrel_ir::plan::{Decision, Phase, Place, PlanOptions};
 use quarrel_kernels::product::Order;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +34,8 @@ pub struct Fused {
 struct Fusion<'g> {
     graph: &'g Graph,
     phase: Phase,
+    /// Whether a prompt step yields one row of logits at most.
+    one_out_row: bool,
     regions: Vec<Region>,
     /// The anchored region that computes each value.
     home: BTreeMap<ValueId, usize>,
@@ -42,11 +44,13 @@ struct Fusion<'g> {
     decisions: Vec<Decision>,
 }
 
-/// Fuses `graph` for steps of `phase`; with `fuse` off, every op is its own region.
-pub fn fuse(graph: &Graph, phase: Phase, fuse: bool) -> Fused {
+/// Fuses `graph` for steps of `phase`; with fusion off, every op is its own region.
+pub fn fuse(graph: &Graph, phase: Phase, options: &PlanOptions) -> Fused {
+    let fuse = options.fuse;
     let mut fusion = Fusion {
         graph,
         phase,
+        one_out_row: options.out_rows == 1,
         regions: Vec::new(),
         home: BTreeMap::new(),
         needed: BTreeSet::new(),

@@ -2,7 +2,7 @@
 
 use super::Fusion;
 use crate::region::{Anchor, Region, is_leaf, is_state, label, storage};
-use quarrel_ir::graph::{Op, ValueId};
+use quarrel_ir::graph::{Op, RunDim, ValueId};
 use quarrel_ir::plan::{Phase, Place};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,9 @@ impl Fusion<'_> {
             let x = product.x;
             let mut pulled = Pulled::default();
             self.pull(x, Into::Prologue, &mut pulled);
-            if self.phase == Phase::Prefill && pulled.normalized > 0 {
+            let out_row = self.graph.tensor(x).is_some_and(|t| t.rows == Some(RunDim::OutRows));
+            let many = self.phase == Phase::Prefill && !(out_row && self.one_out_row);
+            if many && pulled.normalized > 0 {
                 let reason = "many workgroups read each row of a prompt: its statistics are taken \
                               once, by a kernel of their own";
                 self.decide(x, "fuse-prologue", false, reason.into());

@@ -67,9 +67,16 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The phase whose kernels suit rows of `dim`: a prompt's only row of logits is like a decode
+    /// step's, and shares its kernel.
+    fn phase_for(&self, dim: RunDim) -> Phase {
+        let one = self.options.out_rows == 1 && self.options.slots == 1;
+        if dim == RunDim::OutRows && one { Phase::Decode } else { self.phase }
+    }
+
     /// WGSL for the size of `dim` in this step; binds the step's sizes where they vary.
     fn count(&self, dim: RunDim, bindings: &mut Bindings) -> String {
-        if self.phase == Phase::Decode {
+        if self.phase_for(dim) == Phase::Decode {
             return format!("{}u", self.options.slots);
         }
         let step = Resource::Io(IoBuffer::Step);

@@ -24,12 +24,13 @@ pub fn lower(
     let columns = segments.matrices[0].columns;
     let prologue: BTreeSet<ValueId> = members(region, Place::Prologue);
     let computed = prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
+    let dim = context.rows(product.linears().next().unwrap_or(product.x));
     let needs = shapes::ProductNeeds {
-        phase: context.phase,
+        phase: context.phase_for(dim),
         format: segments.formats[0],
         rows: product.groups.iter().map(|g| g.units * g.linears.len() as u64).sum(),
         columns,
-        multiple: tile_multiple(product),
+        linears: common_linears(product),
         computed,
         same_chunk: segments
             .formats
@@ -43,7 +44,6 @@ pub fn lower(
             emitter.bindings.add(Resource::Weight(range), binding);
         }
     }
-    let dim = context.rows(product.linears().next().unwrap_or(product.x));
     let count = context.count(dim, &mut emitter.bindings);
     let row_program = emit_prologue(&mut emitter, product.x);
     let mut kernel = Product {
@@ -120,12 +120,11 @@ fn members(region: &Region, place: Place) -> BTreeSet<ValueId> {
     region.members.iter().filter(|(_, p)| **p == place).map(|(v, _)| *v).collect()
 }
 
-/// Tiles hold whole fours of units of every group, whatever the number of its linears.
-fn tile_multiple(product: &ProductAnchor) -> u32 {
-    let linears = product.groups.iter().map(|g| g.linears.len() as u32);
-    linears.fold(4, |multiple, n| {
-        let need = 4 * n;
-        (1..).map(|k| multiple * k).find(|m: &u32| m.is_multiple_of(need)).unwrap_or(need)
+/// The least common multiple of the numbers of linears in the groups.
+fn common_linears(product: &ProductAnchor) -> u32 {
+    let counts = product.groups.iter().map(|g| g.linears.len() as u32);
+    counts.fold(1, |multiple, n| {
+        (1..=n).map(|k| multiple * k).find(|m| m.is_multiple_of(n)).unwrap_or(multiple * n)
     })
 }
 

@@ -19,8 +19,8 @@ pub struct ProductNeeds {
     /// Weight rows altogether.
     pub rows: u64,
     pub columns: u64,
-    /// Tiles must hold whole fours of each group's units: a multiple of this.
-    pub multiple: u32,
+    /// A common multiple of the numbers of linears in the groups.
+    pub linears: u32,
     /// Whether x takes work to compute.
     pub computed: bool,
     /// Whether all matrices have chunks of the same length.
@@ -34,12 +34,13 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     let prompt = needs.phase == Phase::Prefill;
     let (tokens, rows, threads, blocks) = match (software, prompt) {
         (true, false) => (1, 2, subgroup, 32),
-        (true, true) => (8, 16, subgroup, 4),
+        (true, true) => (4, 12, subgroup, 4),
         (false, false) => (1, gpu_rows(needs), 4 * subgroup, 4),
         (false, true) => (8, 4, 4 * subgroup, 4),
     };
     let threads = threads.min(device.max_workgroup_threads);
-    let step = needs.multiple.max(1) * rows / gcd(needs.multiple.max(1), rows);
+    // Blocks of rows and fours of units fill each linear's share of a tile.
+    let step = needs.linears.max(1) * 4 * rows / gcd(4, rows);
     let tile = (rows * blocks).next_multiple_of(step);
     let staged = needs.computed && needs.columns * 4 * u64::from(tokens) <= STAGE_BYTES;
     let unroll = tokens * rows <= 16;
