@@ -113,7 +113,13 @@ impl Fusion<'_> {
     fn add_anchor(&mut self, anchor: Anchor, value: ValueId) {
         self.home.insert(value, self.regions.len());
         let members = [(value, Place::Anchor)].into();
-        self.regions.push(Region { anchor, members, outputs: vec![], reasons: vec![] });
+        let reasons = match anchor {
+            Anchor::Attention(_) => {
+                vec!["reads cache rows that other workgroups store: it starts when they are done".into()]
+            }
+            _ => vec![],
+        };
+        self.regions.push(Region { anchor, members, outputs: vec![], reasons });
     }
 
     fn merge_product(&mut self, index: usize, value: ValueId, group: UnitGroup) {
