@@ -115,7 +115,10 @@ impl Fusion<'_> {
         let members = [(value, Place::Anchor)].into();
         let reasons = match anchor {
             Anchor::Attention(_) => {
-                vec!["reads cache rows that other workgroups store: it starts when they are done".into()]
+                vec![
+                    "reads cache rows that other workgroups store: it starts when they are done"
+                        .into(),
+                ]
             }
             _ => vec![],
         };
