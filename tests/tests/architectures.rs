@@ -98,7 +98,7 @@ fn check(index: usize, variant: &Variant) -> (f64, f64) {
     let fused = Runner::of(&plan_for(&graph, &options, false), &weights);
     let fused = plan_logits(&fused, &tokens, 0, &parts);
     let reference = reference_logits(&graph, &weights, &options, &tokens, 0, &parts);
-    let parts = if index / 2 % 4 == 0 { chunks(TOKENS, 7) } else { vec![one; TOKENS] };
+    let parts = if (index / 2).is_multiple_of(4) { chunks(TOKENS, 7) } else { vec![one; TOKENS] };
     let options = PlanOptions { fuse: false, ..options };
     let unfused = Runner::of(&plan_for(&graph, &options, false), &weights);
     let unfused = plan_logits(&unfused, &tokens, 0, &parts);
