@@ -26,6 +26,8 @@ pub fn unary(op: UnaryOp, x: &str, wide: bool) -> String {
         }
         UnaryOp::Relu => format!("max({x}, {})", splat("0.0")),
         UnaryOp::Sqrt => format!("sqrt({x})"),
+        // Exact where exp(-|x|) would vanish beside 1.
+        UnaryOp::Softplus => format!("max({x}, {}) + log(1.0 + exp(-abs({x})))", splat("0.0")),
     }
 }
 

@@ -3,11 +3,12 @@
 //! Prologues of products and whole row kernels are row programs. The functions that they call are
 //! emitted by the compiler:
 //! - `fn stat_I(n: u32, j: u32, s_0: f32, …) -> f32`: what step j adds to statistic I of row n;
+//!   (or its value, where the statistic is the largest);
 //! - value functions take `(n, j, s_0, …)` likewise.
 //!
 //! `j` counts vectors of four elements where [`RowProgram::wide`] holds, elements otherwise.
 
-/// One statistic: a sum over the row, then a finishing formula.
+/// One statistic: a sum over the row, or its largest element, then a finishing formula.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Statistic {
     /// What becomes of the row's sum.
@@ -24,6 +25,13 @@ pub enum Finish {
         /// Added before the root.
         eps: f32,
     },
+    /// `1 / (sum + eps)`
+    Inverse {
+        /// Added to the sum.
+        eps: f32,
+    },
+    /// Not the sum but the largest of what the steps yield.
+    Largest,
 }
 
 /// A row program's statistics, in the order in which they are computed.
@@ -50,15 +58,30 @@ impl RowProgram {
                 Finish::InverseRoot { eps } => {
                     format!("inverseSqrt(sum_{index}{suffix} / {width}.0 + {})", float(eps))
                 }
+                Finish::Inverse { eps } => format!("1.0 / (sum_{index}{suffix} + {})", float(eps)),
+                Finish::Largest => format!("sum_{index}{suffix}"),
+            };
+            let part = format!("part_{index}{suffix}");
+            let step = format!("stat_{index}({row}, j{earlier})");
+            let (start, gathered, reduce) = match statistic.finish {
+                Finish::Largest => ("-3.4e38f", format!("{part} = max({part}, {step});"), "max"),
+                _ => ("0.0", format!("{part} += {step};"), "sum"),
             };
             text.push_str(&format!(
-                "    var part_{index}{suffix} = 0.0;\n    \
-                 for (var j = tid; j < {steps}u; j += {threads}u) {{ part_{index}{suffix} += stat_{index}({row}, j{earlier}); }}\n    \
-                 let sum_{index}{suffix} = workgroup_sum(part_{index}{suffix}, lane, subgroup, subgroups);\n    \
+                "    var {part} = {start};\n    \
+                 for (var j = tid; j < {steps}u; j += {threads}u) {{ {gathered} }}\n    \
+                 let sum_{index}{suffix} = workgroup_{reduce}({part}, lane, subgroup, subgroups);\n    \
                  let s_{index}{suffix} = {finish};\n"
             ));
         }
         text
+    }
+
+    /// The text of the functions that reduce over a workgroup of `threads` threads.
+    pub fn reductions(&self, threads: u32) -> String {
+        let largest = self.statistics.iter().any(|s| s.finish == Finish::Largest);
+        let maximum = if largest { include_str!("maximum.wgsl") } else { "" };
+        reduction(threads) + maximum
     }
 
     /// `, s_0, s_1, …`: the first `count` statistics as further arguments.
@@ -85,7 +108,7 @@ pub fn float(x: f32) -> String {
 }
 
 /// The text of the function that sums over a workgroup of `threads` threads.
-pub fn reduction(threads: u32) -> String {
+fn reduction(threads: u32) -> String {
     // Subgroups have at least 4 lanes on every device that has subgroups.
     let partials = threads.div_ceil(4).to_string();
     crate::template::fill(include_str!("reduce.wgsl"), &[("partials", &partials)])

@@ -4,10 +4,10 @@
 //! has the kind and size that its op takes, and every id, slot, position and row is in range.
 
 use crate::interpreter::Step;
-use crate::ops::{self, AttentionShape, Cache, Matrix};
+use crate::ops::{self, AttentionShape, Cache, Matrix, ScanShape, ScanToken};
 use crate::states::StateRows;
 use quarrel_ir::graph::{
-    Attention, Op, Rope, RunDim, StateId, TensorType, Type, ValueId, WeightId,
+    Attention, Op, Rope, RunDim, StateId, TensorType, Type, ValueId, WeightId, WeightRows,
 };
 use std::borrow::Cow;
 
@@ -42,8 +42,21 @@ pub(crate) fn evaluate(step: &Step<'_>, states: &mut [StateRows]) -> Value {
             let (m, k) = (step.ty(1).dims[0] as usize, last(step.ty(1)));
             ops::linear(&step.floats(0), step.matrix(1), m, k)
         }
+        Op::WeightRows(rows) => step.weight_rows(rows),
+        Op::ExpertLinear => step.expert_linear(),
+        Op::ExpertSum => {
+            let (top, m) = (step.ty(0).dims[0] as usize, last(step.ty(0)));
+            ops::expert_sum(&step.floats(0), &step.floats(1), m, top)
+        }
+        Op::TopK(k) => {
+            return Value::Ids(ops::top_k(&step.floats(0), last(step.ty(0)), *k as usize));
+        }
+        Op::Take => {
+            let (e, k) = (last(step.ty(0)), last(step.ty(1)));
+            ops::take(&step.floats(0), e, step.ids(1), k)
+        }
         Op::Unary(op) => ops::unary(*op, &step.floats(0)),
-        Op::Binary(op) => ops::binary_to(*op, &step.floats(0), &step.floats(1), step.result_len()),
+        Op::Binary(op) => ops::binary(*op, &step.repeated(0), &step.repeated(1)),
         Op::Normalize(spec) => ops::normalize(&step.floats(0), last(step.ty(0)), spec),
         Op::Rope(spec) => step.rope(spec),
         Op::Reshape(_) => step.floats(0).into_owned(),
@@ -51,6 +64,13 @@ pub(crate) fn evaluate(step: &Step<'_>, states: &mut [StateRows]) -> Value {
             ops::slice(&step.floats(0), last(step.ty(0)), *start as usize, *len as usize)
         }
         Op::Attention(spec) => step.attention(spec, states),
+        Op::ShortConv => {
+            let state = &states[step.state(0).0 as usize];
+            let (channels, w) = (step.ty(1).dims[0] as usize, step.floats(1));
+            let (slot, position) = (step.ids(2), step.ids(3));
+            ops::short_conv(state.rows(), state.context(), &w, channels, slot, position)
+        }
+        Op::Scan => step.scan(&mut states[step.state(0).0 as usize]),
     })
 }
 
@@ -119,17 +139,67 @@ impl Step<'_> {
         }
     }
 
-    /// Elements of this node's value in this step.
-    fn result_len(&self) -> usize {
-        let Some(tensor) = self.graph.tensor(self.value) else { return 0 };
-        width(tensor)
-            * match tensor.rows {
-                None => 1,
-                Some(RunDim::Tokens) => self.inputs.tokens.len(),
-                Some(RunDim::OutRows) => self.inputs.out_rows.len(),
-                // One row a slot: no op yields such a value yet.
-                Some(RunDim::Slots) => unreachable!("no op yields rows of slots"),
+    /// Rows of this node's value in this step.
+    fn result_rows(&self) -> usize {
+        match self.graph.tensor(self.value).and_then(|tensor| tensor.rows) {
+            None => 1,
+            Some(RunDim::Tokens) => self.inputs.tokens.len(),
+            Some(RunDim::OutRows) => self.inputs.out_rows.len(),
+            // One row a slot: no op yields such a value yet.
+            Some(RunDim::Slots) => unreachable!("no op yields rows of slots"),
+        }
+    }
+
+    /// An operand repeated to the type of this node's value.
+    fn repeated(&self, operand: usize) -> Cow<'_, [f32]> {
+        let (ty, whole) = (self.ty(operand), self.graph.tensor(self.value));
+        match whole {
+            Some(whole) if whole != ty => {
+                let (rows, count) = (ty.rows.is_some(), self.result_rows());
+                ops::repeated(&self.floats(operand), rows, &ty.dims, count, &whole.dims).into()
             }
+            _ => self.floats(operand),
+        }
+    }
+
+    fn weight_rows(&self, rows: &WeightRows) -> Vec<f32> {
+        let columns = last(self.ty(0));
+        let weight = self.floats(0);
+        let taken = |row: &usize| {
+            let at = *row as u64 % rows.every;
+            (rows.start..rows.start + rows.len).contains(&at)
+        };
+        let all = (0..self.ty(0).dims[0] as usize).filter(taken);
+        all.flat_map(|row| &weight[row * columns..(row + 1) * columns]).copied().collect()
+    }
+
+    fn expert_linear(&self) -> Vec<f32> {
+        let (m, columns) = (self.ty(1).dims[1] as usize, last(self.ty(1)));
+        let top = last(self.ty(2));
+        ops::expert_linear(&self.floats(0), self.matrix(1), (m, columns), self.ids(2), top)
+    }
+
+    fn scan(&self, state: &mut StateRows) -> Vec<f32> {
+        let (heads, size) = (self.ty(1).dims[0] as usize, last(self.ty(1)));
+        let (groups, width) = (self.ty(4).dims[0] as usize, last(self.ty(4)));
+        let shape = ScanShape { heads, size, width, groups };
+        let (x, step, decay) = (self.floats(1), self.floats(2), self.floats(3));
+        let (b, c) = (self.floats(4), self.floats(5));
+        let mut y = Vec::with_capacity(x.len());
+        for (n, (&slot, &position)) in self.ids(6).iter().zip(self.ids(7)).enumerate() {
+            let row = state.only_row(slot);
+            if position == 0 {
+                row.fill(0.0);
+            }
+            let token = ScanToken {
+                x: &x[n * heads * size..][..heads * size],
+                step: &step[n * heads..][..heads],
+                b: &b[n * groups * width..][..groups * width],
+                c: &c[n * groups * width..][..groups * width],
+            };
+            y.extend(ops::scan_token(row, shape, &decay, token));
+        }
+        y
     }
 
     fn rope(&self, spec: &Rope) -> Vec<f32> {

@@ -39,9 +39,11 @@ impl StateRows {
         slots: usize,
         context: usize,
     ) -> Result<StateRows, ReferenceError> {
-        match decl.addressing {
-            Addressing::Append => {}
-        }
+        // A ring is a way to keep fewer rows, which nobody needs here.
+        let context = match decl.addressing {
+            Addressing::Append | Addressing::Ring { .. } => context,
+            Addressing::Replace => 1,
+        };
         let width =
             crate::interpreter::elements(&decl.row).ok_or_else(|| ReferenceError::Extents {
                 what: format!("the state {:?}", decl.name),
@@ -82,6 +84,12 @@ impl StateRows {
                 *old = round(self.format, new);
             }
         }
+    }
+
+    /// The row of a slot of a state that has one, to be changed in place.
+    pub(crate) fn only_row(&mut self, slot: u32) -> &mut [f32] {
+        let start = slot as usize * self.width;
+        &mut self.rows[start..start + self.width]
     }
 
     /// Makes the rows of a slot zeros again. The slot must exist.

@@ -132,12 +132,30 @@ fn check(name: &str) {
     assert_eq!(read, graph, "the graph's text reads back");
 }
 
-#[test]
-fn llama() {
-    check("llama");
+macro_rules! check_each {
+    ($($name:ident),*) => {
+        $(#[test]
+        fn $name() {
+            check(stringify!($name));
+        })*
+    };
 }
 
-#[test]
-fn mistral() {
-    check("mistral");
-}
+check_each!(
+    llama,
+    mistral,
+    mixtral,
+    qwen2,
+    qwen3,
+    qwen3moe,
+    gemma2,
+    gemma3,
+    phi3,
+    granite,
+    granitemoe,
+    granitehybrid,
+    olmoe,
+    gpt2,
+    mamba,
+    mamba2
+);

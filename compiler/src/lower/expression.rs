@@ -178,6 +178,8 @@ impl Emitter<'_> {
         match norm.kind {
             NormKind::Rms => format!("{x} * {}", names[0]),
             NormKind::Layer => format!("({x} - {}) * {}", names[0], names[1]),
+            NormKind::Softmax => format!("exp({x} - {}) * {}", names[0], names[1]),
+            NormKind::Sum => format!("{x} * {}", names[0]),
         }
     }
 

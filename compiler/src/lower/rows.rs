@@ -92,38 +92,63 @@ pub fn statistics(emitter: &mut Emitter<'_>, program: &mut RowProgram, at: &At) 
     for value in inline {
         let Op::Normalize(norm) = graph.op(value) else { continue };
         let x = graph.operands(value)[0];
-        let mut names = Vec::new();
-        if norm.kind == NormKind::Layer {
+        let eps = norm.eps;
+        // What each step of each statistic yields, in terms of the element and the one before.
+        let parts: &[(Part, Finish)] = match norm.kind {
+            NormKind::Rms => &[(Part::Square, Finish::InverseRoot { eps })],
+            NormKind::Layer => &[
+                (Part::Element, Finish::Mean),
+                (Part::CentredSquare, Finish::InverseRoot { eps }),
+            ],
+            NormKind::Softmax => {
+                &[(Part::Largest, Finish::Largest), (Part::Exponential, Finish::Inverse { eps })]
+            }
+            NormKind::Sum => &[(Part::Element, Finish::Inverse { eps })],
+        };
+        let mut names: Vec<String> = Vec::new();
+        for &(part, finish) in parts {
             names.push(format!("s_{}", program.statistics.len()));
-            add_statistic(emitter, program, x, at, None, Finish::Mean);
+            add_statistic(emitter, program, (x, part), at, &names[0], finish);
         }
-        let mean = names.first().cloned();
-        names.push(format!("s_{}", program.statistics.len()));
-        let finish = Finish::InverseRoot { eps: norm.eps };
-        add_statistic(emitter, program, x, at, Some(mean), finish);
         emitter.statistics.insert(value, names);
     }
 }
 
-/// Emits `stat_I`: the sum of x, or of its squares less the mean where `squares` has one.
+/// What a step of a statistic yields of its elements.
+#[derive(Clone, Copy)]
+enum Part {
+    Element,
+    Square,
+    /// Less the first statistic, squared.
+    CentredSquare,
+    Largest,
+    /// The exponential of what is left of the first statistic.
+    Exponential,
+}
+
+/// Emits `stat_I` of x; `first` names the first statistic of the same normalisation.
 fn add_statistic(
     emitter: &mut Emitter<'_>,
     program: &mut RowProgram,
-    x: ValueId,
+    (x, part): (ValueId, Part),
     at: &At,
-    squares: Option<Option<String>>,
+    first: &str,
     finish: Finish,
 ) {
     let mut body = Body::default();
     let value = emitter.value(&mut body, x, at, program.wide);
-    let result = match (&squares, program.wide) {
-        (None, true) => format!("dot({value}, vec4<f32>(1.0))"),
-        (None, false) => value,
-        (Some(mean), wide) => {
-            let centred = mean.as_ref().map_or(value.clone(), |mean| format!("{value} - {mean}"));
-            body.text.push_str(&format!("    let centred = {centred};\n"));
-            if wide { "dot(centred, centred)".into() } else { "centred * centred".into() }
-        }
+    let less = match part {
+        Part::Element | Part::Square | Part::Largest => value,
+        Part::CentredSquare => format!("({value} - {first})"),
+        Part::Exponential => format!("exp({value} - {first})"),
+    };
+    body.text.push_str(&format!("    let part = {less};\n"));
+    let result = match (part, program.wide) {
+        (Part::Square | Part::CentredSquare, false) => "part * part",
+        (Part::Square | Part::CentredSquare, true) => "dot(part, part)",
+        (_, false) => "part",
+        (Part::Largest, true) => "max(max(part.x, part.y), max(part.z, part.w))",
+        (_, true) => "dot(part, vec4<f32>(1.0))",
     };
     let index = program.statistics.len();
     program.functions.push_str(&format!(

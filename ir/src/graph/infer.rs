@@ -1,6 +1,8 @@
 //! Type inference: the result type of an op on its operands, or the rule that is broken.
 
-use super::{DType, Graph, Input, Op, Rope, RunDim, TensorType, Type, ValueId};
+use super::{
+    Addressing, DType, Graph, Input, Op, Rope, RunDim, TensorType, Type, ValueId, WeightRows,
+};
 
 /// An op was given operands that it does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +82,12 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[ValueId]) -> Result<Type
         }
         Op::Embed => check.embed(),
         Op::GatherRows => check.gather_rows(),
+        Op::WeightRows(rows) => check.weight_rows(rows),
         Op::Linear => check.linear(),
+        Op::ExpertLinear => check.expert_linear(),
+        Op::ExpertSum => check.expert_sum(),
+        Op::TopK(k) => check.top_k(*k),
+        Op::Take => check.take(),
         Op::Unary(_) | Op::Normalize(_) => {
             check.arity(1, "1")?;
             Ok(Type::Tensor(check.float(0)?.clone()))
@@ -91,6 +98,8 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[ValueId]) -> Result<Type
         Op::Slice { start, len } => check.slice(*start, *len),
         Op::Append => check.append(),
         Op::Attention(spec) => check.attention(spec.window),
+        Op::ShortConv => check.short_conv(),
+        Op::Scan => check.scan(),
     }
 }
 
@@ -182,16 +191,156 @@ impl Check<'_> {
     fn binary(&self) -> Result<Type, TypeError> {
         self.arity(2, "2")?;
         let (a, b) = (self.float(0)?, self.float(1)?);
-        let repeats = |small: &TensorType, large: &TensorType| {
-            small.rows.is_none() && large.dims.ends_with(&small.dims)
-        };
-        if a == b || repeats(b, a) {
+        if b.repeats_to(a) {
             Ok(Type::Tensor(a.clone()))
-        } else if repeats(a, b) {
+        } else if a.repeats_to(b) {
             Ok(Type::Tensor(b.clone()))
         } else {
             Err(self.mismatch(format!("{a} and {b} do not go together element by element")))
         }
+    }
+
+    fn weight_rows(&self, rows: &WeightRows) -> Result<Type, TypeError> {
+        self.arity(1, "1")?;
+        let w = self.float(0)?;
+        let WeightRows { start, len, every } = *rows;
+        let &[m, k] = &w.dims[..] else {
+            return Err(self.expected(0, "a weight [rows, columns]"));
+        };
+        if w.rows.is_some() {
+            return Err(self.expected(0, "a weight [rows, columns]"));
+        }
+        let end = start.checked_add(len);
+        let within = len > 0 && end.is_some_and(|end| end <= every) && every <= m;
+        if !within || !m.is_multiple_of(every) {
+            return Err(self
+                .mismatch(format!("{start}..{start}+{len} of every {every} rows is not within {w}")));
+        }
+        Ok(Type::Tensor(TensorType::f32(None, [m / every * len, k])))
+    }
+
+    fn expert_linear(&self) -> Result<Type, TypeError> {
+        self.arity(3, "3 (x, weight, ids)")?;
+        let (x, w) = (self.float(0)?, self.float(1)?);
+        let top = self.chosen(2)?;
+        let &[_, m, k] = &w.dims[..] else {
+            return Err(self.expected(1, "a weight [experts, rows, columns]"));
+        };
+        if w.rows.is_some() {
+            return Err(self.expected(1, "a weight [experts, rows, columns]"));
+        }
+        let fits = x.dims[..] == [k] || x.dims[..] == [top, k];
+        if x.rows != Some(RunDim::Tokens) || !fits {
+            return Err(self.expected(0, format!("f32[N, {k}] or f32[N, {top}, {k}]")));
+        }
+        Ok(Type::Tensor(TensorType::f32(x.rows, [top, m])))
+    }
+
+    /// The number of ids a row of an operand that is u32[N, k].
+    fn chosen(&self, operand: usize) -> Result<u64, TypeError> {
+        match self.graph.tensor(self.operands[operand]) {
+            Some(TensorType { dtype: DType::U32, rows: Some(RunDim::Tokens), dims })
+                if dims.len() == 1 =>
+            {
+                Ok(dims[0])
+            }
+            _ => Err(self.expected(operand, "ids that top_k yields, u32[N, k]")),
+        }
+    }
+
+    fn expert_sum(&self) -> Result<Type, TypeError> {
+        self.arity(2, "2 (y, weights)")?;
+        let (y, weights) = (self.float(0)?, self.float(1)?);
+        let &[top, m] = &y.dims[..] else {
+            return Err(self.expected(0, "results of experts, f32[N, k, width]"));
+        };
+        if y.rows != Some(RunDim::Tokens) {
+            return Err(self.expected(0, "results of experts, f32[N, k, width]"));
+        }
+        if *weights != TensorType::f32(y.rows, [top]) {
+            return Err(self.expected(1, format!("f32[N, {top}]")));
+        }
+        Ok(Type::Tensor(TensorType::f32(y.rows, [m])))
+    }
+
+    fn top_k(&self, k: u32) -> Result<Type, TypeError> {
+        self.arity(1, "1")?;
+        let x = self.float(0)?;
+        if x.rows != Some(RunDim::Tokens) || x.dims.len() != 1 {
+            return Err(self.expected(0, "rows of scores, such as f32[N, 64]"));
+        }
+        if k == 0 || u64::from(k) > x.dims[0] {
+            return Err(self.mismatch(format!("{k} of the scores {x} cannot be chosen")));
+        }
+        Ok(Type::Tensor(TensorType { dtype: DType::U32, rows: x.rows, dims: vec![k.into()] }))
+    }
+
+    fn take(&self) -> Result<Type, TypeError> {
+        self.arity(2, "2 (x, ids)")?;
+        let x = self.float(0)?;
+        let top = self.chosen(1)?;
+        if x.rows != Some(RunDim::Tokens) || x.dims.len() != 1 {
+            return Err(self.expected(0, "rows of vectors, such as f32[N, 64]"));
+        }
+        Ok(Type::Tensor(TensorType::f32(x.rows, [top])))
+    }
+
+    fn short_conv(&self) -> Result<Type, TypeError> {
+        self.arity(4, "4 (state, weight, slot, position)")?;
+        let decl = &self.graph.states[self.state(0)?.0 as usize];
+        let &[channels] = &decl.row[..] else {
+            return Err(self.expected(0, "a state of rows of channels"));
+        };
+        let w = self.float(1)?;
+        let taps = match w.dims[..] {
+            [c, taps] if c == channels && w.rows.is_none() && taps > 0 => taps,
+            _ => return Err(self.expected(1, format!("a weight [{channels}, taps]"))),
+        };
+        if let Addressing::Ring { window } = decl.addressing
+            && u64::from(window) < taps
+        {
+            return Err(self.mismatch(format!("{taps} taps of a ring of {window} rows")));
+        }
+        self.ids(2, RunDim::Tokens)?;
+        self.ids(3, RunDim::Tokens)?;
+        Ok(Type::Tensor(TensorType::f32(Some(RunDim::Tokens), [channels])))
+    }
+
+    fn scan(&self) -> Result<Type, TypeError> {
+        self.arity(8, "8 (state, x, step, decay, b, c, slot, position)")?;
+        let decl = &self.graph.states[self.state(0)?.0 as usize];
+        let &[heads, size, width] = &decl.row[..] else {
+            return Err(self.expected(0, "a state of rows [heads, size, width]"));
+        };
+        if decl.addressing != Addressing::Replace {
+            return Err(self.expected(0, "a state with one row, which is replaced"));
+        }
+        let rows = Some(RunDim::Tokens);
+        for (operand, dims) in [(1, vec![heads, size]), (2, vec![heads])] {
+            let wanted = TensorType::f32(rows, dims);
+            if *self.float(operand)? != wanted {
+                return Err(self.expected(operand, wanted.to_string()));
+            }
+        }
+        let decay = self.float(3)?;
+        if decay.rows.is_some() || (decay.dims != [heads, width] && decay.dims != [heads, 1]) {
+            return Err(self.expected(3, format!("a weight [{heads}, {width}] or [{heads}, 1]")));
+        }
+        let b = self.float(4)?.clone();
+        let grouped = match b.dims[..] {
+            [groups, w] => b.rows == rows && w == width && groups > 0 && heads.is_multiple_of(groups),
+            _ => false,
+        };
+        if !grouped {
+            let expected = format!("f32[N, groups, {width}] with groups that divide {heads} heads");
+            return Err(self.expected(4, expected));
+        }
+        if *self.float(5)? != b {
+            return Err(self.expected(5, b.to_string()));
+        }
+        self.ids(6, RunDim::Tokens)?;
+        self.ids(7, RunDim::Tokens)?;
+        Ok(Type::Tensor(TensorType::f32(rows, [heads, size])))
     }
 
     fn rope(&self, rope: &Rope) -> Result<Type, TypeError> {

@@ -14,7 +14,10 @@ mod verify;
 
 pub use infer::TypeError;
 pub use lex::{TextError, TextProblem};
-pub use op::{Attention, BinaryOp, Input, NormKind, Normalize, Op, Rope, RopeStyle, UnaryOp};
+pub use op::{
+    Attention, BinaryOp, Input, NormKind, Normalize, Op, Ramp, Rope, RopeStyle, UnaryOp,
+    WeightRows, alibi_slope,
+};
 pub use types::{
     Addressing, DType, RunDim, StateDecl, StateFormat, StateId, TensorType, Type, ValueId, WeightId,
 };

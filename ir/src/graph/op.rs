@@ -21,13 +21,26 @@ pub enum Op {
     Embed,
     /// `(x[N, …], rows: u32[R]) → [R, …]`: row `rows[r]` of x.
     GatherRows,
+    /// `(w[m, k]) → f32[m / every · len, k]`: some rows of a weight, see [`WeightRows`].
+    WeightRows(WeightRows),
     /// `(x[A, k], w[m, k]) → f32[A, m]`: `y[n, i] = Σ_j x[n, j] · w[i, j]`.
     Linear,
+    /// `(x[N, k] or x[N, t, k], w[e, m, k], ids: u32[N, t]) → f32[N, t, m]`: the product of row n,
+    /// or of its row t, with the matrix of expert `ids[n, t]`:
+    /// `y[n, t, i] = Σ_j x[n, (t,) j] · w[ids[n, t], i, j]` (Shazeer et al. 2017).
+    ExpertLinear,
+    /// `(y[N, t, m], weights[N, t]) → f32[N, m]`: `Σ_t weights[n, t] · y[n, t, i]`.
+    ExpertSum,
+    /// `(x[N, e]) → u32[N, k]`: where the k largest elements of each row are, the largest first;
+    /// of equal ones the first.
+    TopK(u32),
+    /// `(x[N, e], ids: u32[N, k]) → f32[N, k]`: element `ids[n, i]` of row n. Ids are below e.
+    Take,
     /// `(x) → same type`: the function of each element.
     Unary(UnaryOp),
-    /// `(a, b)`: the function of each pair of elements. The operands have the same type, or one is
-    /// a scalar, or one has no row axis and its extents are the last extents of the other, along
-    /// whose remaining axes it repeats.
+    /// `(a, b)`: the function of each pair of elements. One operand has the result's type. The
+    /// other repeats to it: it may lack the row axis and leading axes, and any of its extents may
+    /// be 1.
     Binary(BinaryOp),
     /// `(x[…, d]) → same type`: x scaled along its last axis, see [`Normalize`].
     Normalize(Normalize),
@@ -49,6 +62,32 @@ pub enum Op {
     /// `(q[N, h, d], keys: state, values: state, slot, position) → f32[N, h, d_v]`: see
     /// [`Attention`]. Reads states without changing them, after the appends that yield them.
     Attention(Attention),
+    /// `(state, w[c, taps], slot: u32[N], position: u32[N]) → f32[N, c]`: causal convolution along
+    /// each channel of a state of rows [c]:
+    /// `y[n, i] = Σ_j w[i, j] · row(position[n] − taps + 1 + j)[i]` over the slot's rows, those
+    /// before position 0 being zeros. Reads the state without changing it, after the append that
+    /// yields it.
+    ShortConv,
+    /// `(state, x[N, h, p], step[N, h], decay[h, s] or [h, 1], b[N, g, s], c[N, g, s], slot: u32[N],
+    /// position: u32[N]) → f32[N, h, p]`: selective state space (Gu & Dao 2023, 2024).
+    ///
+    /// The state's row is `H[h, p, s]`. The tokens of a slot are consecutive and in order; for each,
+    /// H is made zeros where its position is 0, then, with head h reading group `h / (heads / g)`,
+    /// `H[h, p, s] ← exp(step[h] · decay[h, s]) · H[h, p, s] + step[h] · b[g, s] · x[h, p]` and
+    /// `y[h, p] = Σ_s c[g, s] · H[h, p, s]`. It changes the state, whose next version has no name:
+    /// nothing else may use the state in this step.
+    Scan,
+}
+
+/// Which rows of a weight: row `i` is taken where `start ≤ i % every < start + len`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WeightRows {
+    /// First row taken of each group.
+    pub start: u64,
+    /// Rows taken of each group.
+    pub len: u64,
+    /// Rows of a group; the weight's rows are a multiple of it.
+    pub every: u64,
 }
 
 /// The inputs of a step.
@@ -87,6 +126,8 @@ pub enum UnaryOp {
     Relu,
     /// `√x`
     Sqrt,
+    /// `ln(1 + exp(x))`
+    Softplus,
 }
 
 /// Functions of two elements.
@@ -111,24 +152,45 @@ pub enum BinaryOp {
 pub struct Normalize {
     /// Which statistics are removed.
     pub kind: NormKind,
-    /// Added to the mean square or variance before the square root.
+    /// Added to the mean square or variance before the square root, or to the sum.
     pub eps: f32,
 }
 
-/// What a normalisation divides by.
+/// What a normalisation makes of its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum NormKind {
     /// `x / √(mean(x²) + eps)` (Zhang & Sennrich 2019).
     Rms,
     /// `(x - mean(x)) / √(mean((x - mean(x))²) + eps)` (Ba et al. 2016).
     Layer,
+    /// `exp(x - max(x)) / (Σ exp(x - max(x)) + eps)`
+    Softmax,
+    /// `x / (Σ x + eps)`
+    Sum,
+}
+
+impl NormKind {
+    /// Every kind.
+    pub const ALL: [NormKind; 4] =
+        [NormKind::Rms, NormKind::Layer, NormKind::Softmax, NormKind::Sum];
+
+    /// The name of the op of this kind.
+    pub const fn name(self) -> &'static str {
+        match self {
+            NormKind::Rms => "rms_normalize",
+            NormKind::Layer => "layer_normalize",
+            NormKind::Softmax => "softmax",
+            NormKind::Sum => "sum_normalize",
+        }
+    }
 }
 
 /// Rotary position embedding (Su et al. 2021) of the first `dims` elements of each head.
 ///
-/// Pair `i` of `dims / 2` turns by `θ = scale · position · base^(-2 i / dims) / factors[i]`
+/// Pair `i` of `dims / 2` turns by `θ = m_i · position · base^(-2 i / dims) / factors[i]`
 /// (factors 1 where absent): `(a, b) → (a cos θ − b sin θ, a sin θ + b cos θ) · magnitude`. The
-/// rest of the head is unchanged.
+/// rest of the head is unchanged. `m_i` is `scale`, or with a ramp `scale + (1 − scale) · r_i`: see
+/// [`Ramp`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rope {
     /// The base of the frequencies.
@@ -141,6 +203,18 @@ pub struct Rope {
     pub dims: u32,
     /// Which elements make a pair.
     pub style: RopeStyle,
+    /// Pairs that are scaled less than others.
+    pub ramp: Option<Ramp>,
+}
+
+/// How far pair `i` keeps its own frequency (YaRN, Peng et al. 2023):
+/// `r_i = 1 − clamp((i − low) / max(high − low, 0.001), 0, 1)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ramp {
+    /// Pairs up to this one keep it.
+    pub low: f32,
+    /// Pairs from this one on are scaled in full.
+    pub high: f32,
 }
 
 /// Which two elements of a head make pair `i`.
@@ -158,7 +232,8 @@ pub enum RopeStyle {
 /// Row n with slot s and position p attends to the cached rows `first..=p` of slot s, where `first`
 /// is 0 or, with a window W, `max(0, p - W + 1)`. Query head j reads key and value head
 /// `j / (h / h_kv)`. Weights are the softmax over those rows of
-/// `cap(scale · q·k)`, `cap(z) = softcap · tanh(z / softcap)` where a soft-cap is given.
+/// `cap(scale · q·k) − slope(j) · (p − row)`, `cap(z) = softcap · tanh(z / softcap)` where a soft-cap
+/// is given, and slopes where `alibi` is: see [`alibi_slope`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attention {
     /// Multiplies each score.
@@ -167,6 +242,20 @@ pub struct Attention {
     pub window: Option<u32>,
     /// Limit of the scores' size.
     pub softcap: Option<f32>,
+    /// The largest bias exponent of linear position biases, 8 in models that have them.
+    pub alibi: Option<f32>,
+}
+
+/// The slope of query head `head` of `heads` under linear position biases (ALiBi, Press et al.
+/// 2022): `2^(-bias · (head + 1) / n)` for the first `n` heads, the largest power of two up to
+/// `heads`, and `2^(-bias · (2 (head − n) + 1) / 2n)` for the rest.
+pub fn alibi_slope(bias: f32, head: u32, heads: u32) -> f32 {
+    let n = 1u32.checked_shl(heads.max(1).ilog2()).unwrap_or(1);
+    let exponent = match head < n {
+        true => bias * (head + 1) as f32 / n as f32,
+        false => bias * (2 * (head - n) + 1) as f32 / (2 * n) as f32,
+    };
+    (-exponent).exp2()
 }
 
 impl Op {
@@ -179,18 +268,22 @@ impl Op {
             Op::State(_) => "state",
             Op::Embed => "embed",
             Op::GatherRows => "gather_rows",
+            Op::WeightRows(_) => "weight_rows",
             Op::Linear => "linear",
+            Op::ExpertLinear => "expert_linear",
+            Op::ExpertSum => "expert_sum",
+            Op::TopK(_) => "top_k",
+            Op::Take => "take",
             Op::Unary(op) => op.name(),
             Op::Binary(op) => op.name(),
-            Op::Normalize(n) => match n.kind {
-                NormKind::Rms => "rms_normalize",
-                NormKind::Layer => "layer_normalize",
-            },
+            Op::Normalize(n) => n.kind.name(),
             Op::Rope(_) => "rope",
             Op::Reshape(_) => "reshape",
             Op::Slice { .. } => "slice",
             Op::Append => "append",
             Op::Attention(_) => "attention",
+            Op::ShortConv => "short_conv",
+            Op::Scan => "scan",
         }
     }
 
@@ -230,7 +323,7 @@ impl RopeStyle {
 
 impl UnaryOp {
     /// Every unary function.
-    pub const ALL: [UnaryOp; 9] = [
+    pub const ALL: [UnaryOp; 10] = [
         UnaryOp::Neg,
         UnaryOp::Exp,
         UnaryOp::Tanh,
@@ -240,6 +333,7 @@ impl UnaryOp {
         UnaryOp::GeluErf,
         UnaryOp::Relu,
         UnaryOp::Sqrt,
+        UnaryOp::Softplus,
     ];
 
     /// The function's name.
@@ -254,6 +348,7 @@ impl UnaryOp {
             UnaryOp::GeluErf => "gelu_erf",
             UnaryOp::Relu => "relu",
             UnaryOp::Sqrt => "sqrt",
+            UnaryOp::Softplus => "softplus",
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::lex::{Lexer, Place, TextError, TextProblem, Token};
 use super::{
-    Addressing, Attention, BinaryOp, DType, Graph, Input, NormKind, Normalize, Op, Origin, Rope,
-    RopeStyle, RunDim, StateDecl, StateFormat, StateId, TensorType, Type, UnaryOp, ValueId,
-    WeightId,
+    Addressing, Attention, BinaryOp, DType, Graph, Input, NormKind, Normalize, Op, Origin, Ramp,
+    Rope, RopeStyle, RunDim, StateDecl, StateFormat, StateId, TensorType, Type, UnaryOp, ValueId,
+    WeightId, WeightRows,
 };
 use crate::format::Format;
 use crate::weight::TensorInfo;
@@ -78,9 +78,25 @@ impl<'a> Parser<'a> {
         let name = self.text("the state's name in quotes")?;
         let format = self.one_of(StateFormat::ALL, StateFormat::name)?;
         let row = self.dims()?;
-        let addressing = self.one_of(Addressing::ALL, Addressing::name)?;
+        let addressing = self.addressing()?;
         self.graph.states.push(StateDecl { name, format, row, addressing });
         Ok(())
+    }
+
+    /// `append`, `ring(window=4)` or `replace`.
+    fn addressing(&mut self) -> Result<Addressing> {
+        let expected = "`append`, `ring` or `replace`";
+        match self.word(expected)? {
+            ("append", _) => Ok(Addressing::Append),
+            ("replace", _) => Ok(Addressing::Replace),
+            ("ring", _) => {
+                let mut attributes = Attributes::read(self)?;
+                let window = attributes.needed("window")?;
+                attributes.all_taken()?;
+                Ok(Addressing::Ring { window })
+            }
+            (word, place) => Err(place.expected(expected, format!("`{word}`"))),
+        }
     }
 
     /// `= linear %5, %6 : f32[N, 576] @ "q", layer 0, line 14`; `place` is where the value's
@@ -113,10 +129,10 @@ impl<'a> Parser<'a> {
 
     fn op(&mut self) -> Result<Op> {
         let (word, place) = self.word("an op")?;
+        let norm = NormKind::ALL.into_iter().find(|kind| kind.name() == word);
         let mut attributes = match word {
-            "rms_normalize" | "layer_normalize" | "rope" | "slice" | "attention" => {
-                Attributes::read(self)?
-            }
+            "rope" | "slice" | "attention" | "weight_rows" | "top_k" => Attributes::read(self)?,
+            _ if norm.is_some() => Attributes::read(self)?,
             _ => Attributes { list: Vec::new(), place },
         };
         let op = match word {
@@ -129,8 +145,17 @@ impl<'a> Parser<'a> {
             "linear" => Op::Linear,
             "append" => Op::Append,
             "reshape" => Op::Reshape(self.list('(', ')')?),
-            "rms_normalize" => attributes.normalize(NormKind::Rms)?,
-            "layer_normalize" => attributes.normalize(NormKind::Layer)?,
+            "expert_linear" => Op::ExpertLinear,
+            "expert_sum" => Op::ExpertSum,
+            "take" => Op::Take,
+            "short_conv" => Op::ShortConv,
+            "scan" => Op::Scan,
+            "top_k" => Op::TopK(attributes.needed("k")?),
+            "weight_rows" => Op::WeightRows(WeightRows {
+                start: attributes.needed("start")?,
+                len: attributes.needed("len")?,
+                every: attributes.needed("every")?,
+            }),
             "rope" => attributes.rope()?,
             "slice" => {
                 Op::Slice { start: attributes.needed("start")?, len: attributes.needed("len")? }
@@ -139,8 +164,14 @@ impl<'a> Parser<'a> {
                 scale: attributes.needed("scale")?,
                 window: attributes.optional("window")?,
                 softcap: attributes.optional("softcap")?,
+                alibi: attributes.optional("alibi")?,
             }),
             _ => {
+                if let Some(kind) = norm {
+                    let op = attributes.normalize(kind)?;
+                    attributes.all_taken()?;
+                    return Ok(op);
+                }
                 let unary = UnaryOp::ALL.into_iter().find(|op| op.name() == word).map(Op::Unary);
                 let binary = || BinaryOp::ALL.into_iter().find(|op| op.name() == word);
                 unary
@@ -364,12 +395,18 @@ impl<'a> Attributes<'a> {
             return Err(self.place.expected(names, "none in the brackets"));
         };
         self.list.remove(at);
+        let ramp = match (self.optional("low")?, self.optional("high")?) {
+            (Some(low), Some(high)) => Some(Ramp { low, high }),
+            (None, None) => None,
+            _ => return Err(self.place.expected("`low=` and `high=`, or neither", "one of them")),
+        };
         Ok(Op::Rope(Rope {
             base: self.needed("base")?,
             scale: self.optional("scale")?.unwrap_or(1.0),
             magnitude: self.optional("magnitude")?.unwrap_or(1.0),
             dims: self.needed("dims")?,
             style,
+            ramp,
         }))
     }
 

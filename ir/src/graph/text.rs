@@ -14,7 +14,7 @@
 //! after its name, its operands follow; then the type and, after `@`, where the value came from.
 //! A float is written with as many digits as it takes to read it back exactly.
 
-use super::{Attention, Graph, Op, Origin, Rope, Type, ValueId};
+use super::{Attention, Graph, Op, Origin, Ramp, Rope, Type, ValueId, WeightRows};
 use std::fmt::{Display, Formatter, Result, Write};
 
 impl Display for Graph {
@@ -26,7 +26,7 @@ impl Display for Graph {
         }
         for (id, state) in self.states.iter().enumerate() {
             let (name, format, row) = (Quoted(&state.name), state.format.name(), List(&state.row));
-            writeln!(f, "  state s{id} {name} {format}[{row}] {}", state.addressing.name())?;
+            writeln!(f, "  state s{id} {name} {format}[{row}] {}", state.addressing)?;
         }
         for value in self.values() {
             let node = self.node(value);
@@ -58,7 +58,12 @@ impl Display for Op {
             Op::Reshape(dims) => write!(f, "({})", List(dims)),
             Op::Slice { start, len } => write!(f, "(start={start}, len={len})"),
             Op::Attention(spec) => attention(f, spec),
+            Op::WeightRows(WeightRows { start, len, every }) => {
+                write!(f, "(start={start}, len={len}, every={every})")
+            }
+            Op::TopK(k) => write!(f, "(k={k})"),
             Op::Embed | Op::GatherRows | Op::Linear | Op::Append => Ok(()),
+            Op::ExpertLinear | Op::ExpertSum | Op::Take | Op::ShortConv | Op::Scan => Ok(()),
             Op::Unary(_) | Op::Binary(_) => Ok(()),
         }
     }
@@ -66,24 +71,30 @@ impl Display for Op {
 
 /// What is 1 is left out.
 fn rope(f: &mut Formatter<'_>, spec: &Rope) -> Result {
-    let Rope { base, scale, magnitude, dims, style } = spec;
+    let Rope { base, scale, magnitude, dims, style, ramp } = spec;
     write!(f, "(base={base:?}")?;
     for (name, factor) in [("scale", scale), ("magnitude", magnitude)] {
         if *factor != 1.0 {
             write!(f, ", {name}={factor:?}")?;
         }
     }
+    if let Some(Ramp { low, high }) = ramp {
+        write!(f, ", low={low:?}, high={high:?}")?;
+    }
     write!(f, ", dims={dims}, {})", style.name())
 }
 
 fn attention(f: &mut Formatter<'_>, spec: &Attention) -> Result {
-    let Attention { scale, window, softcap } = spec;
+    let Attention { scale, window, softcap, alibi } = spec;
     write!(f, "(scale={scale:?}")?;
     if let Some(window) = window {
         write!(f, ", window={window}")?;
     }
     if let Some(softcap) = softcap {
         write!(f, ", softcap={softcap:?}")?;
+    }
+    if let Some(alibi) = alibi {
+        write!(f, ", alibi={alibi:?}")?;
     }
     f.write_char(')')
 }

@@ -61,6 +61,15 @@ impl TensorType {
         self.dims.iter().product()
     }
 
+    /// Whether an elementwise op may repeat this to `whole`: of its axes, taken from the last, each
+    /// has the extent of the other or 1, and it has the other's row axis or none.
+    pub fn repeats_to(&self, whole: &TensorType) -> bool {
+        let rows = self.rows == whole.rows || self.rows.is_none();
+        let axes = self.dims.iter().rev().zip(whole.dims.iter().rev());
+        let fits = self.dims.len() <= whole.dims.len() && axes.into_iter().all(|(a, b)| a == b || *a == 1);
+        self.dtype == whole.dtype && rows && fits
+    }
+
     /// The innermost extent, 1 for a scalar.
     pub fn last(&self) -> u64 {
         self.dims.last().copied().unwrap_or(1)
@@ -116,16 +125,46 @@ impl StateFormat {
 pub enum Addressing {
     /// One row for each position up to the context length: row `position` of the slot.
     Append,
+    /// The rows of the latest positions: a step may read `window` rows up to each of its own, so
+    /// `window − 1` rows more than a step has tokens are kept. Row `position`, counted round.
+    Ring {
+        /// Rows that are read up to a position, that of the position included.
+        window: u32,
+    },
+    /// One row, which each token of the slot replaces.
+    Replace,
 }
 
 impl Addressing {
-    /// Every rule.
-    pub const ALL: [Addressing; 1] = [Addressing::Append];
-
     /// The rule's name.
     pub const fn name(self) -> &'static str {
         match self {
             Addressing::Append => "append",
+            Addressing::Ring { .. } => "ring",
+            Addressing::Replace => "replace",
+        }
+    }
+
+    /// Rows of each slot, where a sequence has up to `context` positions and a step up to `chunk`
+    /// tokens.
+    pub fn rows(self, context: u32, chunk: u32) -> u32 {
+        match self {
+            Addressing::Append => context,
+            Addressing::Ring { window } => {
+                (window.saturating_sub(1).saturating_add(chunk)).min(context)
+            }
+            Addressing::Replace => 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Addressing {
+    /// `append`, `ring(window=4)`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Addressing::Ring { window } => write!(f, "(window={window})"),
+            Addressing::Append | Addressing::Replace => Ok(()),
         }
     }
 }

@@ -89,10 +89,10 @@ impl Graph {
         Ok(())
     }
 
-    /// Whether `user` yields the next version of the state value `state`.
+    /// Whether `user` changes the state whose version is `state`.
     fn writes(&self, user: ValueId, state: ValueId) -> bool {
         match self.op(user) {
-            Op::Append => self.operands(user).first() == Some(&state),
+            Op::Append | Op::Scan => self.operands(user).first() == Some(&state),
             _ => false,
         }
     }

@@ -2,7 +2,6 @@
 
 use super::{Group, Order, Product, segment_prefix};
 use crate::formats::snippet;
-use crate::row_program::reduction;
 use crate::shader::declare;
 use crate::template::fill;
 use std::fmt::Write;
@@ -49,7 +48,7 @@ impl Product {
         } else {
             String::new()
         };
-        let mut helpers = reduction(shape.threads);
+        let mut helpers = self.prologue.reductions(shape.threads);
         for (index, format) in self.segments.iter().enumerate() {
             helpers.push_str(&snippet(*format).text(&segment_prefix(index)));
         }

@@ -4,7 +4,7 @@
 //! `post(row, j, s_0, …)` that the compiler emits; `j` steps over vectors of four elements, pairs or
 //! single elements.
 
-use crate::row_program::{RowProgram, reduction};
+use crate::row_program::RowProgram;
 use crate::shader::{Binding, Shader, declare};
 use crate::template::fill;
 
@@ -28,7 +28,7 @@ impl Rows {
     pub fn shader(&self) -> Shader {
         let threads = self.threads;
         let reduced = !self.program.statistics.is_empty();
-        let helpers = if reduced { reduction(threads) } else { String::new() };
+        let helpers = if reduced { self.program.reductions(threads) } else { String::new() };
         let wgsl = fill(
             include_str!("rows.wgsl"),
             &[

@@ -9,7 +9,7 @@ use super::syntax::ast::{Arch, Argument, Expr, ExprKind, Function, Ident, Span, 
 use std::collections::{HashMap, HashSet};
 
 /// Names that have a value without being bound.
-const INPUTS: [&str; 2] = ["tokens", "position"];
+const INPUTS: [&str; 3] = ["tokens", "position", "context"];
 
 /// Findings reported at most.
 const MAX_FINDINGS: usize = 20;

@@ -116,22 +116,31 @@ impl ArchFile {
         if !self.arch.serves.iter().any(|name| Some(name.as_str()) == known) {
             return Ok(false);
         }
-        Evaluator::new(&self.arch, &self.source, facts)
+        Evaluator::new(&self.arch, &self.source, facts, trained_context(facts))
             .when()
             .map_err(|error| error.within(&self.source))
     }
 
-    /// The graph of this model. Each node's origin is the statement that it is part of: its name,
+    /// The graph of this model for the context that it was trained for: see
+    /// [`build_for`](ArchFile::build_for).
+    ///
+    /// # Errors
+    /// As [`build_for`](ArchFile::build_for).
+    pub fn build(&self, facts: &dyn Facts) -> Result<Graph, ArchError> {
+        self.build_for(facts, trained_context(facts))
+    }
+
+    /// The graph of this model for sequences of up to `context` positions. Each node's origin is the statement that it is part of: its name,
     /// layer and line. Whether the file [serves](ArchFile::serves) the model is not asked.
     ///
     /// # Errors
     /// The first thing that is wrong with the file, or does not fit the model.
-    pub fn build(&self, facts: &dyn Facts) -> Result<Graph, ArchError> {
+    pub fn build_for(&self, facts: &dyn Facts, context: u64) -> Result<Graph, ArchError> {
         let findings = check::check(&self.arch);
         if let Some(error) = findings.into_iter().find(|finding| !finding.is_warning()) {
             return Err(error.within(&self.source));
         }
-        Evaluator::new(&self.arch, &self.source, facts)
+        Evaluator::new(&self.arch, &self.source, facts, context)
             .build()
             .map_err(|error| error.within(&self.source))
     }
@@ -182,14 +191,24 @@ pub fn summary(graph: &Graph, facts: &dyn Facts) -> Summary {
     let logits = graph.output().and_then(|logits| graph.tensor(logits));
     let layers: HashSet<u32> =
         graph.values().filter_map(|value| graph.node(value).origin.layer).collect();
-    let keys = facts.architecture().map(|name| format!("{name}.context_length"));
-    let context = keys.and_then(|key| facts.meta(&key)).or_else(|| facts.meta("context_length"));
     Summary {
         vocabulary: logits.map_or(0, |ty| ty.last()),
-        context_length: match context {
-            Some(MetaValue::Number(number)) if number >= 1.0 => Some(number as u64),
-            _ => None,
-        },
+        context_length: context_length(facts),
         layers: layers.len() as u64,
     }
+}
+
+/// Positions that the model was trained for, where its metadata says so.
+pub fn context_length(facts: &dyn Facts) -> Option<u64> {
+    let key = facts.architecture().map(|name| format!("{name}.context_length"));
+    let context = key.and_then(|key| facts.meta(&key)).or_else(|| facts.meta("context_length"));
+    match context {
+        Some(MetaValue::Number(number)) if number >= 1.0 => Some(number as u64),
+        _ => None,
+    }
+}
+
+/// What `context` is where nobody says how many positions a sequence will have.
+fn trained_context(facts: &dyn Facts) -> u64 {
+    context_length(facts).unwrap_or(4096)
 }

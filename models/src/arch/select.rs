@@ -5,7 +5,22 @@ use super::{ArchFile, Facts};
 use std::sync::OnceLock;
 
 /// Names and texts of the built-in files.
-const BUILTIN: [(&str, &str); 1] = [("llama.arch", include_str!("../../arch/llama.arch"))];
+const BUILTIN: [(&str, &str); 14] = [
+    ("gemma2.arch", include_str!("../../arch/gemma2.arch")),
+    ("gemma3.arch", include_str!("../../arch/gemma3.arch")),
+    ("gpt2.arch", include_str!("../../arch/gpt2.arch")),
+    ("granite.arch", include_str!("../../arch/granite.arch")),
+    ("granitehybrid.arch", include_str!("../../arch/granitehybrid.arch")),
+    ("llama.arch", include_str!("../../arch/llama.arch")),
+    ("mamba.arch", include_str!("../../arch/mamba.arch")),
+    ("mamba2.arch", include_str!("../../arch/mamba2.arch")),
+    ("mixtral.arch", include_str!("../../arch/mixtral.arch")),
+    ("olmoe.arch", include_str!("../../arch/olmoe.arch")),
+    ("phi3.arch", include_str!("../../arch/phi3.arch")),
+    ("qwen2.arch", include_str!("../../arch/qwen2.arch")),
+    ("qwen3.arch", include_str!("../../arch/qwen3.arch")),
+    ("qwen3moe.arch", include_str!("../../arch/qwen3moe.arch")),
+];
 
 /// The built-in architectures.
 pub fn builtin() -> &'static [ArchFile] {

@@ -2,7 +2,7 @@
 
 use super::linear::dot;
 use crate::states::cache_row;
-use quarrel_ir::graph::Attention;
+use quarrel_ir::graph::{Attention, alibi_slope};
 use rayon::prelude::*;
 
 /// Extents of queries, keys and values.
@@ -52,7 +52,7 @@ pub fn attention(
     let query_heads = q.par_chunks_exact(size);
     query_heads.zip(y.par_chunks_exact_mut(value_size)).enumerate().for_each(|(at, (q, y))| {
         let (n, head) = (at / heads, at % heads);
-        one_head(q, y, head / (heads / kv_heads), shape, cache, (slot[n], position[n]), spec);
+        one_head(q, y, head, shape, cache, (slot[n], position[n]), spec);
     });
     y
 }
@@ -61,24 +61,28 @@ pub fn attention(
 fn one_head(
     q: &[f32],
     y: &mut [f32],
-    kv_head: usize,
+    head: usize,
     shape: AttentionShape,
     cache: Cache<'_>,
     (slot, position): (u32, u32),
     spec: &Attention,
 ) {
-    let AttentionShape { kv_heads, size, value_size, .. } = shape;
+    let AttentionShape { heads, kv_heads, size, value_size } = shape;
+    let kv_head = head / (heads / kv_heads);
+    let slope = spec.alibi.map_or(0.0, |bias| alibi_slope(bias, head as u32, heads as u32));
     let first = spec.window.map_or(0, |window| position.saturating_sub(window.saturating_sub(1)));
     let rows =
         || (first..=position).map(|p| cache_row(cache.context, slot, p) * kv_heads + kv_head);
 
     let scores: Vec<f64> = rows()
-        .map(|row| {
+        .zip(first..=position)
+        .map(|(row, at)| {
             let score = f64::from(spec.scale) * dot(q, &cache.keys[row * size..][..size]);
-            match spec.softcap.map(f64::from) {
+            let score = match spec.softcap.map(f64::from) {
                 Some(softcap) => softcap * (score / softcap).tanh(),
                 None => score,
-            }
+            };
+            score - f64::from(slope) * f64::from(position - at)
         })
         .collect();
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);

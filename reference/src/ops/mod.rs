@@ -6,15 +6,19 @@
 
 mod attention;
 mod elementwise;
+mod experts;
 mod linear;
 mod normalize;
+mod recurrent;
 mod rope;
 mod rows;
 
 pub use attention::{AttentionShape, Cache, attention};
-pub(crate) use elementwise::binary_to;
+pub(crate) use elementwise::repeated;
 pub use elementwise::{binary, binary_function, unary, unary_function};
+pub use experts::{expert_linear, expert_sum, take, top_k};
 pub use linear::{Matrix, linear};
 pub use normalize::normalize;
+pub use recurrent::{ScanShape, ScanToken, scan_token, short_conv};
 pub use rope::rope;
 pub use rows::{embed, gather_rows, slice};

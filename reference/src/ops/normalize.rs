@@ -10,15 +10,24 @@ pub fn normalize(x: &[f32], d: usize, spec: &Normalize) -> Vec<f32> {
     assert!(d > 0 && x.len().is_multiple_of(d), "normalize: x is rows of {d}");
     let mut y = Vec::with_capacity(x.len());
     for row in x.chunks_exact(d) {
-        let mean_of =
-            |f: &dyn Fn(f64) -> f64| row.iter().map(|&x| f(f64::from(x))).sum::<f64>() / d as f64;
-        let mean = match spec.kind {
-            NormKind::Rms => 0.0,
-            NormKind::Layer => mean_of(&|x| x),
+        let row = row.iter().map(|&x| f64::from(x));
+        let eps = f64::from(spec.eps);
+        let mean = |f: &dyn Fn(f64) -> f64| row.clone().map(f).sum::<f64>() / d as f64;
+        // Each element less `shift`, through `f`, times `factor`.
+        let (shift, f, factor): (f64, fn(f64) -> f64, f64) = match spec.kind {
+            NormKind::Rms => (0.0, |x| x, 1.0 / (mean(&|x| x * x) + eps).sqrt()),
+            NormKind::Layer => {
+                let centre = mean(&|x| x);
+                (centre, |x| x, 1.0 / (mean(&|x| (x - centre) * (x - centre)) + eps).sqrt())
+            }
+            NormKind::Softmax => {
+                let most = row.clone().fold(f64::NEG_INFINITY, f64::max);
+                let sum: f64 = row.clone().map(|x| (x - most).exp()).sum();
+                (most, f64::exp, 1.0 / (sum + eps))
+            }
+            NormKind::Sum => (0.0, |x| x, 1.0 / (row.clone().sum::<f64>() + eps)),
         };
-        let square = mean_of(&|x| (x - mean) * (x - mean));
-        let root = (square + f64::from(spec.eps)).sqrt();
-        y.extend(row.iter().map(|&x| ((f64::from(x) - mean) / root) as f32));
+        y.extend(row.map(|x| (f(x - shift) * factor) as f32));
     }
     y
 }

@@ -28,7 +28,13 @@ pub fn rope(
         for i in 0..dims / 2 {
             let frequency = f64::from(spec.base).powf(-2.0 * i as f64 / dims as f64);
             let factor = factors.map_or(1.0, |factors| f64::from(factors[i]));
-            let angle = f64::from(spec.scale) * f64::from(position) * frequency / factor;
+            let scale = f64::from(spec.scale);
+            let scale = spec.ramp.map_or(scale, |ramp| {
+                let (low, high) = (f64::from(ramp.low), f64::from(ramp.high));
+                let kept = 1.0 - ((i as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
+                scale + (1.0 - scale) * kept
+            });
+            let angle = scale * f64::from(position) * frequency / factor;
             let (sin, cos) = angle.sin_cos();
             let (first, second) = match spec.style {
                 RopeStyle::Interleaved => (2 * i, 2 * i + 1),

@@ -138,28 +138,26 @@ impl<'a> Evaluator<'a> {
         Ok(value)
     }
 
-    /// Declares the state of an attention in this layer, and yields it as the step begins.
-    pub(in crate::arch) fn kv_state(
+    /// Declares a state of the op that this layer's `number`th state belongs to, and yields it as
+    /// the step begins.
+    pub(in crate::arch) fn state(
         &mut self,
-        letter: char,
+        name: &str,
         number: u32,
         row: &[u64],
+        (format, addressing): (StateFormat, Addressing),
         site: &Site<'_>,
     ) -> Result<ValueId> {
         let layer = self.layer.map(|layer| format!(".{layer}")).unwrap_or_default();
         let again = if number == 0 { String::new() } else { format!(".{number}") };
-        let state = self.graph.state(StateDecl {
-            name: format!("{letter}{layer}{again}"),
-            format: StateFormat::F16,
-            row: row.into(),
-            addressing: Addressing::Append,
-        });
+        let name = format!("{name}{layer}{again}");
+        let state = self.graph.state(StateDecl { name, format, row: row.into(), addressing });
         self.emit(Op::State(state), &[], site)
     }
 
-    /// Counts the attentions of this layer, from 0.
-    pub(in crate::arch) fn next_attention(&mut self) -> u32 {
-        let count = self.attentions.entry(self.layer).or_default();
+    /// Counts the ops of this layer that keep a state, from 0.
+    pub(in crate::arch) fn next_stateful(&mut self) -> u32 {
+        let count = self.stateful.entry(self.layer).or_default();
         *count += 1;
         *count - 1
     }

@@ -61,6 +61,8 @@ pub(super) struct Evaluator<'a> {
     arch: &'a Arch,
     source: &'a Source,
     pub(super) facts: &'a dyn Facts,
+    /// Positions that a sequence will have.
+    context: u64,
     pub(super) graph: Graph,
     /// Where each line starts, to number them.
     line_starts: Vec<u32>,
@@ -68,8 +70,8 @@ pub(super) struct Evaluator<'a> {
     frames: Vec<Frame<'a>>,
     inputs: HashMap<Input, ValueId>,
     weights: HashMap<String, ValueId>,
-    /// Attentions so far in each layer, to name their states.
-    attentions: HashMap<Option<u32>, u32>,
+    /// Ops with a state so far in each layer, to name their states.
+    stateful: HashMap<Option<u32>, u32>,
     /// Metadata read so far.
     meta: HashMap<String, Value>,
     /// The name that the current statement binds.
@@ -82,20 +84,26 @@ pub(super) struct Evaluator<'a> {
 }
 
 impl<'a> Evaluator<'a> {
-    pub(super) fn new(arch: &'a Arch, source: &'a Source, facts: &'a dyn Facts) -> Evaluator<'a> {
+    pub(super) fn new(
+        arch: &'a Arch,
+        source: &'a Source,
+        facts: &'a dyn Facts,
+        context: u64,
+    ) -> Evaluator<'a> {
         let text = source.inner();
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Evaluator {
             arch,
             source,
             facts,
+            context,
             graph: Graph::new(arch.name.text.clone()),
             line_starts: std::iter::once(0).chain(breaks.map(|(at, _)| at as u32 + 1)).collect(),
             names: HashMap::new(),
             frames: vec![],
             inputs: HashMap::new(),
             weights: HashMap::new(),
-            attentions: HashMap::new(),
+            stateful: HashMap::new(),
             meta: HashMap::new(),
             target: None,
             layer: None,
@@ -253,8 +261,9 @@ impl<'a> Evaluator<'a> {
         match name {
             "tokens" => Ok(Value::Tensor(self.input(Input::Tokens))),
             "position" => Ok(Value::Tensor(self.input(Input::Position))),
+            "context" => Ok(Value::Number(self.context as f64)),
             _ => super::ops::word(name).map(Value::Word).ok_or_else(|| {
-                let known = self.names.keys().copied().chain(["tokens", "position"]);
+                let known = self.names.keys().copied().chain(["tokens", "position", "context"]);
                 unknown_value(name, span, known)
             }),
         }

@@ -9,11 +9,15 @@
 //! | `facts.rs` | about the model's metadata and tensors, known when the graph is built |
 //! | `tensor.rs` | products, norms, shapes, elementwise functions |
 //! | `attention.rs` | position embedding and attention |
+//! | `experts.rs` | mixtures of experts |
+//! | `recurrent.rs` | convolution and state space along the sequence |
 //! | `call.rs` | how a call's arguments are checked and read |
 
 mod attention;
 mod call;
+mod experts;
 mod facts;
+mod recurrent;
 mod tensor;
 
 pub(super) use call::{Call, bind_arguments, check_kind};
@@ -89,10 +93,12 @@ const fn named(name: &'static str, kind: Kind, default: Default) -> Param {
 }
 
 /// Every built-in function, by group.
-const GROUPS: [(&str, &[Builtin]); 3] = [
+const GROUPS: [(&str, &[Builtin]); 5] = [
     ("The model's facts", facts::TABLE),
     ("Tensors", tensor::TABLE),
     ("Attention", attention::TABLE),
+    ("Experts", experts::TABLE),
+    ("Along the sequence", recurrent::TABLE),
 ];
 
 /// Every built-in function.

@@ -1,6 +1,6 @@
 //! Products, norms, shapes and elementwise functions.
 
-use super::{Builtin, Call, Default, Kind, Param, optional, required};
+use super::{Builtin, Call, Default, Kind, Param, named, optional, required};
 use crate::arch::error::ErrorKind;
 use crate::arch::eval::{FoundWeight, Result};
 use crate::arch::value::Value;
@@ -109,6 +109,27 @@ pub(super) const TABLE: &[Builtin] = &[
     }),
     unary("exp", "The exponential.", |call| apply(call, UnaryOp::Exp, Some(f64::exp))),
     unary("sqrt", "The square root.", |call| apply(call, UnaryOp::Sqrt, Some(f64::sqrt))),
+    unary("softplus", "`ln(1 + exp(x))`.", |call| {
+        apply(call, UnaryOp::Softplus, Some(|x| x.max(0.0) + (-x.abs()).exp().ln_1p()))
+    }),
+    Builtin {
+        name: "softmax",
+        params: &[required("x", Kind::Tensor)],
+        doc: "`exp(x) / Σ exp(x)` over the last axis.",
+        lower: |call| normalized(call, NormKind::Softmax, 0.0),
+    },
+    Builtin {
+        name: "sum_norm",
+        params: &[
+            required("x", Kind::Tensor),
+            named("eps", Kind::Number, Default::Number(0.0)),
+        ],
+        doc: "`x / (Σ x + eps)` over the last axis.",
+        lower: |call| {
+            let eps = call.float("eps")?;
+            normalized(call, NormKind::Sum, eps)
+        },
+    },
     Builtin {
         name: "max",
         params: BINARY,
@@ -141,7 +162,7 @@ fn linear(call: &mut Call<'_, '_>) -> Result<Value> {
 }
 
 /// Adds `NAME.bias` where the model has it. Its extents are those of the last axis.
-fn biased(call: &mut Call<'_, '_>, x: ValueId, weight: &FoundWeight) -> Result<ValueId> {
+pub(super) fn biased(call: &mut Call<'_, '_>, x: ValueId, weight: &FoundWeight) -> Result<ValueId> {
     let Some(info) = call.eval.facts.tensor(&format!("{}.bias", weight.stem)) else {
         return Ok(x);
     };
@@ -176,6 +197,11 @@ fn norm(call: &mut Call<'_, '_>, kind: NormKind) -> Result<Value> {
     }
     let scaled = call.emit(Op::Binary(BinaryOp::Mul), &[normal, weight.value])?;
     biased(call, scaled, &weight).map(Value::Tensor)
+}
+
+fn normalized(call: &mut Call<'_, '_>, kind: NormKind, eps: f32) -> Result<Value> {
+    let x = call.tensor("x")?;
+    call.emit(Op::Normalize(Normalize { kind, eps }), &[x]).map(Value::Tensor)
 }
 
 fn heads(call: &mut Call<'_, '_>) -> Result<Value> {

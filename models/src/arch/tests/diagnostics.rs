@@ -1,7 +1,7 @@
 //! What is said about each kind of mistake, as a terminal shows it.
 
 use super::{build, render, small, with_body};
-use crate::arch::{ArchFile, ErrorKind, FactsTable, builtin, select};
+use crate::arch::{ArchFile, ErrorKind, FactsTable, select};
 
 /// Snapshots what is said about a body, built for the small model.
 macro_rules! says {
@@ -137,7 +137,7 @@ fn an_extra_file_replaces_the_builtin_of_its_name() {
 #[test]
 fn llama_with_a_wrong_tensor() {
     let facts = FactsTable::smollm2_135m().with_tensor("blk.3.ffn_up.weight", &[1536, 512]);
-    let error = builtin()[0].build(&facts).unwrap_err();
+    let error = select(&facts, &[]).unwrap().build(&facts).unwrap_err();
     assert_eq!((error.kind(), error.layer()), (ErrorKind::Shape, Some(3)));
     insta::assert_snapshot!(render(&error));
 }
@@ -145,7 +145,7 @@ fn llama_with_a_wrong_tensor() {
 #[test]
 fn llama_with_unknown_rope_scaling() {
     let facts = FactsTable::smollm2_135m().with_meta("llama.rope.scaling.type", "yarn");
-    let error = builtin()[0].build(&facts).unwrap_err();
+    let error = select(&facts, &[]).unwrap().build(&facts).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     insta::assert_snapshot!(render(&error));
 }
