@@ -113,7 +113,8 @@ impl Model {
         };
         let file = arch::select(facts, &files).map_err(|error| blame(None, error))?;
         let context = plan.context(arch::context_length(facts));
-        let graph = file.build_for(facts, context.into()).map_err(|error| blame(Some(file), error))?;
+        let graph =
+            file.build_for(facts, context.into()).map_err(|error| blame(Some(file), error))?;
         let summary = arch::summary(&graph, facts);
         let arch = format!("{} ({})", file.name(), file.file_name());
         Ok(Model { name: name.into(), source, graph, summary, arch })

@@ -4,16 +4,23 @@
 //! needed, constants are computed, and no op returns its operand unchanged.
 //!
 //! Rewrites: an op on scalars becomes a scalar; `x + 0`, `x − 0`, `x · 1`, `x / 1` become `x`; a
-//! reshape to the same extents becomes its operand, one of a reshape becomes one.
+//! reshape to the same extents becomes its operand, one of a reshape becomes one. A product of which
+//! only slices are used becomes products with some of its rows ([`slices`]).
 
 use quarrel_ir::graph::{BinaryOp, Graph, Op, TypeError, ValueId};
 use std::collections::BTreeMap;
+
+mod slices;
 
 /// The canonical form of `graph`.
 ///
 /// # Errors
 /// If a rewrite does not type: a bug of this pass.
 pub fn canonicalise(graph: &Graph) -> Result<Graph, TypeError> {
+    simplify(&slices::sink(&simplify(graph)?)?)
+}
+
+fn simplify(graph: &Graph) -> Result<Graph, TypeError> {
     let mut new = Graph::new(graph.name.clone());
     new.weights.clone_from(&graph.weights);
     new.states.clone_from(&graph.states);
@@ -46,7 +53,8 @@ enum Rewrite {
 fn needed(graph: &Graph) -> Vec<ValueId> {
     let mut wanted = vec![false; graph.len()];
     for value in graph.values().rev() {
-        let root = Some(value) == graph.output() || matches!(graph.op(value), Op::Append);
+        let root =
+            Some(value) == graph.output() || matches!(graph.op(value), Op::Append | Op::Scan);
         if root || wanted[value.0 as usize] {
             wanted[value.0 as usize] = true;
             for operand in graph.operands(value) {

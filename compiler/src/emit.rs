@@ -1,7 +1,7 @@
 //! Emission: launches and memory become a plan.
 
 use crate::error::CompileError;
-use crate::lower::{IoBuffer, Launch, Resource, WeightTable};
+use crate::lower::{IoBuffer, Launch, Resource, WeightTable, state_format};
 use crate::memory::{Pool, value_bytes};
 use crate::region::{Region, label};
 use quarrel_ir::graph::{Graph, Op, StateId, ValueId};
@@ -43,9 +43,10 @@ impl<'a> Emission<'a> {
             .states
             .iter()
             .map(|state| {
-                let format = options.state.unwrap_or(state.format);
-                let rows = u64::from(options.slots) * u64::from(options.context);
-                let bytes = rows * state.width() * format.bytes();
+                let chunk = options.chunk.max(options.slots);
+                let rows = state.addressing.rows(options.context, chunk);
+                let elements = u64::from(options.slots) * u64::from(rows) * state.width();
+                let bytes = elements * state_format(state, options).bytes();
                 push(&mut buffers, &state.name, bytes, BufferRole::State)
             })
             .collect();

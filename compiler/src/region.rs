@@ -1,6 +1,6 @@
 //! Regions: sets of graph values that one kernel computes.
 
-use quarrel_ir::graph::{Graph, Op, Type, ValueId};
+use quarrel_ir::graph::{Graph, Op, Type, ValueId, WeightId, WeightRows};
 use quarrel_ir::plan::Place;
 use quarrel_kernels::product::Order;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,10 @@ pub enum Anchor {
     Product(ProductAnchor),
     /// Attention over cached keys and values.
     Attention(ValueId),
+    /// The choice of a row's largest elements.
+    TopK(ValueId),
+    /// A selective state space.
+    Scan(ValueId),
     /// Rows computed element by element.
     Rows,
 }
@@ -36,6 +40,19 @@ pub struct ProductAnchor {
     pub x: ValueId,
     /// Outputs by the units they share.
     pub groups: Vec<UnitGroup>,
+    /// Where the matrices are those of chosen experts.
+    pub experts: Option<ExpertAnchor>,
+}
+
+/// Which experts a product multiplies with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertAnchor {
+    /// The ids, `u32[N, top]`.
+    pub ids: ValueId,
+    /// Ids of each token.
+    pub top: u64,
+    /// The sum over the experts, where this kernel takes it.
+    pub sum: Option<ValueId>,
 }
 
 /// Products whose sums at the same unit meet in the epilogue.
@@ -81,9 +98,39 @@ pub fn storage(graph: &Graph, value: ValueId) -> ValueId {
     value
 }
 
-/// Whether `value` exists before the step computes anything.
+/// Whether `value` exists before the step computes anything: an input, a weight or a part of one.
 pub fn is_leaf(graph: &Graph, value: ValueId) -> bool {
-    graph.op(value).is_leaf()
+    graph.op(value).is_leaf() || weight_behind(graph, value).is_some()
+}
+
+/// The weight that `value` is, or is a part or another shape of.
+pub fn weight_behind(graph: &Graph, value: ValueId) -> Option<WeightId> {
+    match graph.op(value) {
+        Op::Weight(id) => Some(*id),
+        Op::WeightRows(_) | Op::Slice { .. } | Op::Reshape(_) => {
+            weight_behind(graph, *graph.operands(value).first()?)
+        }
+        _ => None,
+    }
+}
+
+/// The operand of `op` that is read as a matrix, row by row.
+pub fn matrix_operand(op: &Op) -> Option<usize> {
+    match op {
+        Op::Linear | Op::ExpertLinear => Some(1),
+        Op::Embed => Some(0),
+        _ => None,
+    }
+}
+
+/// The matrix that the product `linear` multiplies by: a weight, and which of its rows.
+pub fn multiplied(graph: &Graph, linear: ValueId) -> Option<(WeightId, Option<WeightRows>)> {
+    let operand = *graph.operands(linear).get(1)?;
+    let rows = match graph.op(operand) {
+        Op::WeightRows(rows) => Some(*rows),
+        _ => None,
+    };
+    weight_behind(graph, operand).map(|id| (id, rows))
 }
 
 /// Whether `value` is a version of a state.

@@ -12,5 +12,7 @@ pub mod product;
 pub mod row_program;
 pub mod rows;
 pub mod sampling;
+pub mod scan;
 pub mod shader;
 mod template;
+pub mod top_k;

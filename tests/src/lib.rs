@@ -1,7 +1,12 @@
 //! What suites across crates share: synthetic models, random weights, and plans run beside the
 //! reference.
 
-#![allow(clippy::panic, reason = "what suites share fails a test by panicking")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what suites share fails a test by panicking"
+)]
 
 pub mod architectures;
 pub mod differ;
@@ -10,4 +15,5 @@ pub mod feed;
 pub mod little;
 pub mod smollm2;
 pub mod synthetic;
+pub mod tiny;
 pub mod weights;

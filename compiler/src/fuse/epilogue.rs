@@ -1,11 +1,14 @@
 //! Epilogue growth: ops that work on a product's sums before they are stored.
 
 use super::Fusion;
-use crate::region::{Anchor, UnitGroup, is_leaf, label, storage};
-use quarrel_ir::graph::{Op, Rope, RopeStyle, Type, ValueId};
+use crate::region::{Anchor, ProductAnchor, UnitGroup, is_leaf, label, storage};
+use quarrel_ir::graph::{NormKind, Op, Rope, RopeStyle, Type, ValueId};
 use quarrel_ir::plan::Place;
 use quarrel_kernels::product::Order;
 use std::collections::BTreeSet;
+
+/// Elements of a row whose share of a sum each thread computes by itself.
+const MOST_INLINE: u64 = 16;
 
 impl Fusion<'_> {
     /// Offers every op, in order, to the region of its latest operand.
@@ -18,10 +21,12 @@ impl Fusion<'_> {
             let carrier = operands.iter().copied().filter(|o| self.home.contains_key(o)).max();
             let Some(carrier) = carrier else { continue };
             let region = self.home[&carrier];
-            if !matches!(self.regions[region].anchor, Anchor::Product(_)) {
-                continue;
-            }
-            match self.try_join(region, value, &operands) {
+            let joined = match self.regions[region].anchor {
+                Anchor::Product(_) => self.try_join(region, value, &operands),
+                Anchor::TopK(ids) => self.try_follow(region, ids, value, &operands),
+                Anchor::Attention(_) | Anchor::Scan(_) | Anchor::Rows => continue,
+            };
+            match joined {
                 Ok(reason) => {
                     self.home.insert(value, region);
                     self.regions[region].members.insert(value, Place::Epilogue);
@@ -62,6 +67,7 @@ impl Fusion<'_> {
             Op::Normalize(_) => {
                 return Err(format!("{what} sums over a row that several workgroups compute"));
             }
+            Op::ExpertSum => (self.may_sum(region, value, operands)?, Order::Plain),
             op => return Err(format!("{} is no function of single elements", op.name())),
         };
         let Anchor::Product(product) = &self.regions[region].anchor else {
@@ -79,8 +85,72 @@ impl Fusion<'_> {
                 return Err(format!("{} waits for this product itself", label(graph, operand)));
             }
         }
+        if let Anchor::Product(ProductAnchor { experts: Some(experts), .. }) =
+            &mut self.regions[region].anchor
+            && matches!(graph.op(value), Op::ExpertSum)
+        {
+            experts.sum = Some(value);
+        }
         self.join_groups(region, &groups, value, order);
         Ok(reason)
+    }
+
+    /// Whether the sum over experts `value` can be taken by the product that yields its terms.
+    fn may_sum(
+        &self,
+        region: usize,
+        value: ValueId,
+        operands: &[ValueId],
+    ) -> Result<String, String> {
+        let what = label(self.graph, value);
+        let Anchor::Product(ProductAnchor { groups, experts: Some(experts), .. }) =
+            &self.regions[region].anchor
+        else {
+            return Err(format!("the terms of {what} are not products with experts"));
+        };
+        let alone = groups.len() == 1 && groups[0].linears.len() == 1;
+        let direct = alone && groups[0].linears[0] == storage(self.graph, operands[0]);
+        if !direct || !groups[0].members.is_empty() || experts.sum.is_some() {
+            return Err(format!("the terms of {what} are not sums of one product alone"));
+        }
+        if self.graph.users(operands[0]) != [value] {
+            return Err(format!("the terms of {what} are needed by others"));
+        }
+        Ok(format!("{what} adds up what one workgroup computes expert by expert"))
+    }
+
+    /// Whether `value` can be computed from what the top-k `ids` has chosen, in its kernel.
+    fn try_follow(
+        &self,
+        region: usize,
+        ids: ValueId,
+        value: ValueId,
+        operands: &[ValueId],
+    ) -> Result<String, String> {
+        let graph = self.graph;
+        let what = label(graph, value);
+        let width = |v: ValueId| graph.tensor(v).map_or(0, |t| t.width());
+        let inside = |v: &ValueId| self.regions[region].members.contains_key(v);
+        match graph.op(value) {
+            Op::Take if operands[1] == ids => {
+                return match self.waits_for(operands[0], region) {
+                    true => Err(format!("{what} reads what waits for the choice")),
+                    false => Ok(format!("{what} reads what was chosen, in the same kernel")),
+                };
+            }
+            Op::Unary(_) | Op::Binary(_) | Op::Reshape(_) if width(value) == width(ids) => {}
+            Op::Normalize(norm)
+                if width(value) == width(ids)
+                    && graph.tensor(value).is_some_and(|t| t.dims.len() == 1)
+                    && matches!(norm.kind, NormKind::Softmax | NormKind::Sum)
+                    && width(value) <= MOST_INLINE => {}
+            op => return Err(format!("{} is no function of what was chosen", op.name())),
+        }
+        match operands.iter().find(|v| !inside(v) && !is_leaf(graph, **v)) {
+            Some(other) => Err(format!("{} is computed elsewhere", label(graph, *other))),
+            None if operands.contains(&ids) => Err("ids are no numbers".into()),
+            None => Ok(format!("{what} needs only what was chosen")),
+        }
     }
 
     /// Whether the groups have the same units as `value` and agree on their order.
@@ -98,6 +168,18 @@ impl Fusion<'_> {
             Type::Tensor(tensor) => tensor.width(),
             Type::State(id) => self.graph.states[id.0 as usize].width(),
         };
+        // Without their sum, each expert's result is a row of the kernel.
+        let (width, rotated) = match product.experts {
+            Some(experts)
+                if experts.sum.is_none() && !matches!(self.graph.op(value), Op::ExpertSum) =>
+            {
+                (width / experts.top, order != Order::Plain)
+            }
+            _ => (width, false),
+        };
+        if rotated || (product.experts.is_some() && matches!(self.graph.op(value), Op::Append)) {
+            return Err("results of experts have no position in the sequence".into());
+        }
         let mut orders: Vec<Order> = groups.iter().map(|&g| product.groups[g].order).collect();
         orders.push(order);
         orders.retain(|order| *order != Order::Plain);

@@ -15,7 +15,9 @@
 mod epilogue;
 mod prologue;
 
-use crate::region::{Anchor, ProductAnchor, Region, UnitGroup, is_leaf, label, storage};
+use crate::region::{
+    Anchor, ExpertAnchor, ProductAnchor, Region, UnitGroup, is_leaf, label, storage,
+};
 use quarrel_ir::graph::{Graph, Op, ValueId};
 use quarrel_ir::plan::{Decision, Phase, Place, PlanOptions};
 use quarrel_kernels::product::Order;
@@ -85,28 +87,46 @@ impl Fusion<'_> {
 
     /// One region for each attention and for the products of each value.
     fn make_anchors(&mut self, merge: bool) {
-        let mut by_operand: BTreeMap<ValueId, usize> = BTreeMap::new();
-        for value in self.graph.values() {
-            match self.graph.op(value) {
-                Op::Linear => {
-                    let x = self.graph.operands(value)[0];
-                    let group = UnitGroup {
-                        linears: vec![value],
-                        units: self.graph.tensor(value).map_or(0, |t| t.width()),
-                        order: Order::Plain,
-                        members: BTreeSet::new(),
-                    };
-                    if merge && let Some(&index) = by_operand.get(&x) {
-                        self.merge_product(index, value, group);
-                        continue;
-                    }
-                    by_operand.insert(x, self.regions.len());
-                    let anchor = Anchor::Product(ProductAnchor { x, groups: vec![group] });
-                    self.add_anchor(anchor, value);
+        let mut by_operand: BTreeMap<(ValueId, Option<ValueId>), usize> = BTreeMap::new();
+        let graph = self.graph;
+        for value in graph.values() {
+            let operands = graph.operands(value);
+            let experts = match graph.op(value) {
+                Op::Linear => None,
+                Op::ExpertLinear => Some(ExpertAnchor {
+                    ids: operands[2],
+                    top: graph.tensor(value).map_or(1, |t| t.dims[0]),
+                    sum: None,
+                }),
+                Op::Attention(_) => {
+                    self.add_anchor(Anchor::Attention(value), value);
+                    continue;
                 }
-                Op::Attention(_) => self.add_anchor(Anchor::Attention(value), value),
-                _ => {}
+                Op::TopK(_) => {
+                    self.add_anchor(Anchor::TopK(value), value);
+                    continue;
+                }
+                Op::Scan => {
+                    self.add_anchor(Anchor::Scan(value), value);
+                    continue;
+                }
+                _ => continue,
+            };
+            let x = operands[0];
+            let group = UnitGroup {
+                linears: vec![value],
+                units: graph.tensor(value).map_or(0, |t| t.last()),
+                order: Order::Plain,
+                members: BTreeSet::new(),
+            };
+            let key = (x, experts.map(|experts| experts.ids));
+            if merge && let Some(&index) = by_operand.get(&key) {
+                self.merge_product(index, value, group);
+                continue;
             }
+            by_operand.insert(key, self.regions.len());
+            let anchor = Anchor::Product(ProductAnchor { x, groups: vec![group], experts });
+            self.add_anchor(anchor, value);
         }
     }
 
@@ -120,6 +140,8 @@ impl Fusion<'_> {
                         .into(),
                 ]
             }
+            Anchor::TopK(_) => vec!["compares the elements of a whole row".into()],
+            Anchor::Scan(_) => vec!["takes tokens one after another".into()],
             _ => vec![],
         };
         self.regions.push(Region { anchor, members, outputs: vec![], reasons });
@@ -145,8 +167,13 @@ impl Fusion<'_> {
         for region in &self.regions {
             for (&member, &place) in &region.members {
                 let operands = graph.operands(member);
-                let skip_x =
-                    fuse && place == Place::Anchor && matches!(graph.op(member), Op::Linear);
+                // What a prologue may compute.
+                let skip_x = fuse
+                    && match graph.op(member) {
+                        Op::Linear | Op::ExpertLinear | Op::TopK(_) => place == Place::Anchor,
+                        Op::Take => matches!(region.anchor, Anchor::TopK(_)),
+                        _ => false,
+                    };
                 for operand in operands.into_iter().skip(usize::from(skip_x)) {
                     if !region.members.contains_key(&operand) && !is_leaf(graph, operand) {
                         self.needed.insert(storage(graph, operand));

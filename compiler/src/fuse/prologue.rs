@@ -25,14 +25,21 @@ struct Pulled {
 enum Into {
     Prologue,
     Rows,
+    Scores,
 }
 
 impl Fusion<'_> {
     /// Takes what computes each product's operand into the product, where it goes row by row.
     pub(super) fn grow_prologues(&mut self) {
         for index in 0..self.regions.len() {
-            let Anchor::Product(product) = &self.regions[index].anchor else { continue };
-            let x = product.x;
+            let x = match &self.regions[index].anchor {
+                Anchor::Product(product) => product.x,
+                Anchor::TopK(ids) => {
+                    self.pull_scores(index, *ids);
+                    continue;
+                }
+                Anchor::Attention(_) | Anchor::Scan(_) | Anchor::Rows => continue,
+            };
             let mut pulled = Pulled::default();
             self.pull(x, Into::Prologue, &mut pulled);
             let out_row = self.graph.tensor(x).is_some_and(|t| t.rows == Some(RunDim::OutRows));
@@ -62,6 +69,21 @@ impl Fusion<'_> {
             let members = pulled.members.into_iter().map(|v| (v, Place::Prologue));
             self.regions[index].members.extend(members);
         }
+    }
+
+    /// Takes what computes the scores of a top-k, and what is read at the chosen places, into it.
+    fn pull_scores(&mut self, index: usize, ids: ValueId) {
+        let graph = self.graph;
+        let width = self.row_of(graph.operands(ids)[0]);
+        let mut pulled = Pulled { row: Some(width), ..Pulled::default() };
+        let read = self.regions[index].members.keys();
+        let read = read.filter(|v| matches!(graph.op(**v), Op::TopK(_) | Op::Take));
+        for x in read.map(|v| graph.operands(*v)[0]).collect::<Vec<_>>() {
+            self.pull(x, Into::Scores, &mut pulled);
+        }
+        self.needed.extend(pulled.stops);
+        let members = pulled.members.into_iter().map(|v| (v, Place::Prologue));
+        self.regions[index].members.extend(members);
     }
 
     /// Walks up from `value`, taking what can be computed element by element.
@@ -112,11 +134,19 @@ impl Fusion<'_> {
                 let whole = self.graph.tensor(value).is_some_and(|t| t.dims.len() == 1);
                 wide && whole && pulled.normalized < MOST_STATISTICS
             }
-            (Op::Normalize(_), Into::Rows) => {
+            (Op::Normalize(_), Into::Rows | Into::Scores) => {
                 pulled.row.is_none_or(|row| row == self.row_of(value))
                     && pulled.normalized < MOST_STATISTICS
             }
-            (Op::Embed | Op::Rope(_) | Op::Slice { .. }, Into::Rows) => true,
+            (
+                Op::Embed
+                | Op::Rope(_)
+                | Op::Slice { .. }
+                | Op::Take
+                | Op::ExpertSum
+                | Op::ShortConv,
+                Into::Rows,
+            ) => true,
             _ => false,
         }
     }

@@ -2,11 +2,13 @@
 
 use super::bindings::{Bindings, IoBuffer, Resource};
 use super::weights::WeightTable;
-use crate::region::{is_leaf, storage};
+use crate::region::{is_leaf, storage, weight_behind};
 use quarrel_ir::graph::{
-    Graph, Input, NormKind, Normalize, Op, Rope, RopeStyle, ValueId, WeightId,
+    Addressing, Graph, Input, NormKind, Normalize, Op, Ramp, Rope, RopeStyle, StateId, Type,
+    ValueId, WeightId,
 };
-use quarrel_ir::plan::Access;
+use quarrel_ir::plan::{Access, PlanOptions};
+use quarrel_kernels::attention::{CacheRows, cache_row};
 use quarrel_kernels::elementwise;
 use quarrel_kernels::formats::{snippet, unit_value};
 use quarrel_kernels::row_program::float;
@@ -29,6 +31,7 @@ pub type Sum<'a> = Box<dyn Fn(&str) -> String + 'a>;
 pub struct Emitter<'a> {
     pub graph: &'a Graph,
     pub weights: &'a WeightTable,
+    pub options: &'a PlanOptions,
     /// Values computed here rather than read.
     pub inline: BTreeSet<ValueId>,
     /// How each product's sums are read.
@@ -38,13 +41,18 @@ pub struct Emitter<'a> {
     pub bindings: Bindings,
     /// Functions that expressions call, each once.
     pub helpers: Vec<String>,
+    /// Ids that the kernel itself has chosen, and the array that holds those of its row.
+    pub chosen: Option<(ValueId, &'static str)>,
+    /// Tables that rows are gathered from, by their tensors.
+    pub tables: Vec<usize>,
 }
 
 /// Statements of one function, with what they have named already.
 #[derive(Default)]
 pub struct Body {
     pub text: String,
-    named: BTreeMap<(ValueId, At), String>,
+    /// By value, place, and whether four elements are meant.
+    named: BTreeMap<(ValueId, At, bool), String>,
     count: usize,
 }
 
@@ -60,7 +68,7 @@ impl Body {
 impl Emitter<'_> {
     /// The name of `value` at `at` after statements added to `body`; a `vec4<f32>` where `wide`.
     pub fn value(&mut self, body: &mut Body, value: ValueId, at: &At, wide: bool) -> String {
-        let key = (value, at.clone());
+        let key = (value, at.clone(), wide);
         if let Some(name) = body.named.get(&key) {
             return name.clone();
         }
@@ -81,6 +89,11 @@ impl Emitter<'_> {
             Op::Scalar(x) => return float(*x),
             Op::Weight(id) => return self.vector(*id, at, wide),
             Op::Reshape(_) => return self.value(body, operands[0], at, wide),
+            // Part of a weight.
+            Op::Slice { start, len } if is_leaf(graph, value) => {
+                return self.slice(body, operands[0], (*start, *len), at, wide);
+            }
+            Op::TopK(_) => return self.id(value, at),
             _ => {}
         }
         if !self.inline.contains(&value) {
@@ -104,13 +117,21 @@ impl Emitter<'_> {
                 let at = At { row: format!("{rows}[{}]", at.row), place: at.place.clone() };
                 self.value(body, operands[0], &at, wide)
             }
-            Op::Embed => self.embed(operands[0], at, wide),
+            Op::Embed => self.embed(operands[0], operands[1], at, wide),
+            Op::Take => {
+                let id = self.id(operands[1], at);
+                let place = body.bind(&id);
+                self.value(body, operands[0], &At { row: at.row.clone(), place }, wide)
+            }
+            Op::ExpertSum => self.expert_sum(body, &operands, at, wide),
+            Op::ShortConv => self.short_conv(body, &operands, at),
             Op::Slice { start, len } => self.slice(body, operands[0], (*start, *len), at, wide),
             op => unreachable!("{} is never fused as an element expression", op.name()),
         }
     }
 
-    /// An operand of a binary op, which may repeat along the leading axes of the result.
+    /// An operand of a binary op, which may repeat to the result: see
+    /// [`TensorType::repeats_to`](quarrel_ir::graph::TensorType::repeats_to).
     fn operand(
         &mut self,
         body: &mut Body,
@@ -119,14 +140,106 @@ impl Emitter<'_> {
         at: &At,
         wide: bool,
     ) -> String {
-        let width = |v| self.graph.tensor(v).map_or(1, |t| t.width());
-        let (whole, part) = (width(value), width(operand));
-        if part == whole || part == 1 {
+        let dims = |v| self.graph.tensor(v).map_or(&[][..], |t| &t.dims);
+        let (whole, part) = (dims(value), dims(operand));
+        let width: u64 = part.iter().product();
+        if part == whole || (width == 1 && is_leaf(self.graph, operand)) {
             return self.value(body, operand, at, wide);
         }
-        let period = if wide { part / 4 } else { part };
-        let place = format!("({}) % {period}u", at.place);
-        self.value(body, operand, &At { row: at.row.clone(), place }, wide)
+        let beside = |place: String| At { row: at.row.clone(), place };
+        let four = if wide { 4 } else { 1 };
+        if whole.ends_with(part) {
+            let place = format!("({}) % {}u", at.place, width / four);
+            return self.value(body, operand, &beside(place), wide);
+        }
+        // Where the last axis repeats, one element serves all of it.
+        let last = whole.last().copied().unwrap_or(1);
+        let one = part.last().is_none_or(|d| *d == 1);
+        let row = body.bind(&format!("({}) / {}u", at.place, last / four));
+        let (mut index, mut stride, mut period) = (String::from("0u"), 1, 1);
+        for (axis, extent) in whole.iter().rev().enumerate().skip(1) {
+            let has = part.iter().rev().nth(axis).copied().unwrap_or(1);
+            if has > 1 {
+                index += &format!(" + {row} / {period}u % {extent}u * {stride}u");
+            }
+            stride *= has;
+            period *= extent;
+        }
+        if one {
+            let element = self.value(body, operand, &beside(index), false);
+            return if wide { format!("vec4<f32>({element})") } else { element };
+        }
+        let last = last / four;
+        let place = format!("({index}) * {last}u + ({}) % {last}u", at.place);
+        self.value(body, operand, &beside(place), wide)
+    }
+
+    /// Id `at.place` of row `at.row` of ids that a top-k yields.
+    fn id(&mut self, ids: ValueId, at: &At) -> String {
+        if let Some((_, array)) = self.chosen.filter(|(value, _)| *value == ids) {
+            return format!("{array}[{}]", at.place);
+        }
+        let width = self.graph.tensor(ids).map_or(1, |t| t.width());
+        let name = self.bindings.name(Resource::Value(ids), "u32", Access::Read);
+        format!("{name}[({}) * {width}u + {}]", at.row, at.place)
+    }
+
+    /// What the experts of a row yield, each times its weight.
+    fn expert_sum(&mut self, body: &mut Body, operands: &[ValueId], at: &At, wide: bool) -> String {
+        let (top, width) = match self.graph.tensor(operands[0]).map(|t| &t.dims[..]) {
+            Some([top, width]) => (*top, if wide { width / 4 } else { *width }),
+            _ => unreachable!("the types of a sum over experts were checked when it was added"),
+        };
+        let term = |which: u64| {
+            let beside = |place: String| At { row: at.row.clone(), place };
+            let y = self.value(
+                body,
+                operands[0],
+                &beside(format!("{}u + {}", which * width, at.place)),
+                wide,
+            );
+            let weight = self.value(body, operands[1], &beside(format!("{which}u")), false);
+            format!("{y} * {weight}")
+        };
+        (0..top).map(term).collect::<Vec<_>>().join(" + ")
+    }
+
+    /// One channel of a convolution along the rows of a state.
+    fn short_conv(&mut self, body: &mut Body, operands: &[ValueId], at: &At) -> String {
+        let graph = self.graph;
+        let Type::State(state) = graph.node(operands[0]).ty else {
+            unreachable!("the types of a convolution were checked when it was added")
+        };
+        let taps = graph.tensor(operands[1]).map_or(1, |t| t.last());
+        let width = graph.states[state.0 as usize].width();
+        let rows = self.rows_of(state);
+        self.helper(cache_row(rows));
+        let (slots, positions) = (self.io(IoBuffer::Slots), self.io(IoBuffer::Positions));
+        let name = self.bindings.name(Resource::State(state), "f32", Access::Read);
+        let place = body.bind(&at.place);
+        let position = body.bind(&format!("{positions}[{}]", at.row));
+        let mut terms = Vec::new();
+        for tap in 0..taps {
+            let beside = At { row: at.row.clone(), place: format!("{place} * {taps}u + {tap}u") };
+            let weight = self.value(body, operands[1], &beside, false);
+            let back = taps - 1 - tap;
+            // Rows before position 0 are zeros; what is read in their place is not used.
+            let row =
+                format!("{}({slots}[{}], max({position}, {back}u) - {back}u)", rows.name(), at.row);
+            terms.push(format!(
+                "select(0.0, {weight} * {name}[{row} * {width}u + {place}], {position} >= {back}u)"
+            ));
+        }
+        terms.join(" + ")
+    }
+
+    /// Where the rows of a state are.
+    pub fn rows_of(&self, state: StateId) -> CacheRows {
+        let addressing = self.graph.states[state.0 as usize].addressing;
+        CacheRows {
+            rows: addressing.rows(self.options.context, self.options.chunk.max(self.options.slots)),
+            ring: matches!(addressing, Addressing::Ring { .. }),
+        }
     }
 
     /// An element of a weight that is no matrix of a product.
@@ -173,13 +286,47 @@ impl Emitter<'_> {
         wide: bool,
     ) -> String {
         let x = self.value(body, x, at, wide);
-        // Statistics are named before any expression that uses them is emitted.
-        let names = &self.statistics[&value];
+        // Statistics of long rows are named before any expression that uses them is emitted.
+        let Some(names) = self.statistics.get(&value) else {
+            return self.normalized_short(body, value, norm, at, &x);
+        };
         match norm.kind {
             NormKind::Rms => format!("{x} * {}", names[0]),
             NormKind::Layer => format!("({x} - {}) * {}", names[0], names[1]),
             NormKind::Softmax => format!("exp({x} - {}) * {}", names[0], names[1]),
             NormKind::Sum => format!("{x} * {}", names[0]),
+        }
+    }
+
+    /// A softmax or share of a row of few elements, each of which is computed here.
+    fn normalized_short(
+        &mut self,
+        body: &mut Body,
+        value: ValueId,
+        norm: &Normalize,
+        at: &At,
+        x: &str,
+    ) -> String {
+        let operand = self.graph.operands(value)[0];
+        let width = self.graph.tensor(value).map_or(1, |t| t.last());
+        let all: Vec<String> = (0..width)
+            .map(|i| {
+                let at = At { row: at.row.clone(), place: format!("{i}u") };
+                self.value(body, operand, &at, false)
+            })
+            .collect();
+        let eps = float(norm.eps);
+        match norm.kind {
+            NormKind::Sum => format!("{x} / ({} + {eps})", all.join(" + ")),
+            NormKind::Softmax => {
+                let most = all.iter().skip(1).fold(all[0].clone(), |a, b| format!("max({a}, {b})"));
+                let most = body.bind(&most);
+                let sum: Vec<String> = all.iter().map(|x| format!("exp({x} - {most})")).collect();
+                format!("exp({x} - {most}) / ({} + {eps})", sum.join(" + "))
+            }
+            NormKind::Rms | NormKind::Layer => {
+                unreachable!("fusion takes statistics of these in a kernel's own pass")
+            }
         }
     }
 
@@ -229,10 +376,17 @@ impl Emitter<'_> {
         };
         // base^(-2 i / dims) as a power of two.
         let rate = float((-2.0 * f64::from(rope.base).log2() / f64::from(dims)) as f32);
+        let scale = match rope.ramp {
+            None => float(rope.scale),
+            Some(Ramp { low, high }) => {
+                let (low, span) = (float(low), float((high - low).max(0.001)));
+                let kept = format!("1.0 - clamp((f32({pair}) - {low}) / {span}, 0.0, 1.0)");
+                format!("({} + {} * ({kept}))", float(rope.scale), float(1.0 - rope.scale))
+            }
+        };
         let angle = body.bind(&format!(
-            "f32({positions}[{}]) * {} * exp2(f32({pair}) * {rate}){factor}",
+            "f32({positions}[{}]) * {scale} * exp2(f32({pair}) * {rate}){factor}",
             at.row,
-            float(rope.scale)
         ));
         // Sines of large angles are inexact on some devices: whole turns go first, in two parts of 2π
         // of which the first has few bits.
@@ -246,29 +400,38 @@ impl Emitter<'_> {
     }
 
     /// Elements of a gathered table row, dequantised.
-    fn embed(&mut self, table: ValueId, at: &At, wide: bool) -> String {
-        let Op::Weight(id) = *self.graph.op(table) else {
+    fn embed(&mut self, table: ValueId, ids: ValueId, at: &At, wide: bool) -> String {
+        let Some(id) = weight_behind(self.graph, table) else {
             unreachable!("the table of an embedding is a weight: the types say so")
         };
         let matrix = self.weights.matrix(id);
-        let prefix = "table_";
-        for (range, binding) in matrix.plane_bindings(prefix) {
+        let known = self.tables.iter().position(|tensor| *tensor == matrix.tensor);
+        let index = known.unwrap_or_else(|| {
+            self.tables.push(matrix.tensor);
+            self.tables.len() - 1
+        });
+        let prefix = format!("table{index}_");
+        for (range, binding) in matrix.plane_bindings(&prefix) {
             self.bindings.add_once(Resource::Weight(range), binding);
         }
-        self.helper(snippet(matrix.format).text(prefix));
+        self.helper(snippet(matrix.format).text(&prefix));
         let units = matrix.format.packing().chunk as u64 / 4;
         let chunks = matrix.columns / (units * 4);
         self.helper(format!(
-            "fn table_row(row: u32, j: u32) -> vec4<f32> {{\n    \
+            "fn {prefix}row(row: u32, j: u32) -> vec4<f32> {{\n    \
              let raw = {prefix}load((row + {}u) * {chunks}u + j / {units}u);\n    return {};\n}}\n",
             matrix.first_row,
-            unit_value(matrix.format, prefix, "raw", &format!("j % {units}u"))
+            unit_value(matrix.format, &prefix, "raw", &format!("j % {units}u"))
         ));
-        let tokens = self.io(IoBuffer::Tokens);
+        let ids = self.io(match self.graph.op(ids) {
+            Op::Input(Input::Position) => IoBuffer::Positions,
+            Op::Input(Input::Slot) => IoBuffer::Slots,
+            _ => IoBuffer::Tokens,
+        });
         if wide {
-            format!("table_row({tokens}[{}], {})", at.row, at.place)
+            format!("{prefix}row({ids}[{}], {})", at.row, at.place)
         } else {
-            format!("table_row({tokens}[{}], ({}) >> 2u)[({}) & 3u]", at.row, at.place, at.place)
+            format!("{prefix}row({ids}[{}], ({}) >> 2u)[({}) & 3u]", at.row, at.place, at.place)
         }
     }
 
@@ -295,7 +458,7 @@ pub fn can_be_wide(graph: &Graph, inline: &BTreeSet<ValueId>) -> bool {
         graph.tensor(value).is_some_and(|t| t.last().is_multiple_of(4) || t.dims.is_empty())
     };
     inline.iter().all(|&value| match graph.op(value) {
-        Op::Rope(_) | Op::Append => false,
+        Op::Rope(_) | Op::Append | Op::ShortConv | Op::Take | Op::TopK(_) => false,
         Op::Slice { start, .. } => {
             start.is_multiple_of(4) && fours(value) && fours(graph.operands(value)[0])
         }
@@ -304,7 +467,7 @@ pub fn can_be_wide(graph: &Graph, inline: &BTreeSet<ValueId>) -> bool {
             fours(value)
                 && graph.operands(value).iter().all(|&o| {
                     graph.tensor(o).is_none_or(|t| {
-                        t.dims.is_empty() || t.last().is_multiple_of(4) || t.width() == 1
+                        t.dims.is_empty() || t.last().is_multiple_of(4) || t.last() == 1
                     })
                 })
         }

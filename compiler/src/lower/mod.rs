@@ -5,8 +5,10 @@ mod bindings;
 mod expression;
 mod product;
 mod rows;
+mod scan;
 mod shapes;
 mod store;
+mod top_k;
 mod weights;
 
 pub use bindings::{IoBuffer, Resource};
@@ -17,7 +19,7 @@ use crate::region::{Anchor, Region};
 use bindings::Bindings;
 use expression::Emitter;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::graph::{Graph, RunDim, StateFormat, ValueId};
+use quarrel_ir::graph::{Addressing, Graph, RunDim, StateDecl, StateFormat, StateId, ValueId};
 use quarrel_ir::plan::{Cost, Extent, Phase, PlanOptions};
 use quarrel_kernels::shader::{Binding, Shader};
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,7 +51,17 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
     match &region.anchor {
         Anchor::Product(product) => product::lower(context, region, product),
         Anchor::Attention(value) => attention::lower(context, region, *value),
+        Anchor::TopK(value) => top_k::lower(context, region, *value),
+        Anchor::Scan(value) => scan::lower(context, *value),
         Anchor::Rows => rows::lower(context, region),
+    }
+}
+
+/// How a state is stored: the option speaks of keys and values.
+pub fn state_format(state: &StateDecl, options: &PlanOptions) -> StateFormat {
+    match (state.addressing, options.state) {
+        (Addressing::Append, Some(format)) => format,
+        _ => state.format,
     }
 }
 
@@ -59,11 +71,14 @@ impl<'a> Context<'a> {
         Emitter {
             graph: self.graph,
             weights: self.weights,
+            options: self.options,
             inline,
             sums: BTreeMap::new(),
             statistics: BTreeMap::new(),
             bindings: Bindings::default(),
             helpers: Vec::new(),
+            chosen: None,
+            tables: Vec::new(),
         }
     }
 
@@ -94,7 +109,7 @@ impl<'a> Context<'a> {
     }
 
     /// How a state is stored under this plan's options.
-    fn state_format(&self, state: quarrel_ir::graph::StateId) -> StateFormat {
-        self.options.state.unwrap_or(self.graph.states[state.0 as usize].format)
+    fn state_format(&self, state: StateId) -> StateFormat {
+        state_format(&self.graph.states[state.0 as usize], self.options)
     }
 }

@@ -6,11 +6,11 @@ use super::store::{Step, step_of, store};
 use super::weights::Matrix;
 use super::{Context, Launch, Resource, shapes};
 use crate::error::CompileError;
-use crate::region::{ProductAnchor, Region, label, storage};
+use crate::region::{ExpertAnchor, ProductAnchor, Region, label, multiplied, storage};
 use quarrel_ir::format::Format;
-use quarrel_ir::graph::{Op, RopeStyle, ValueId};
-use quarrel_ir::plan::{Cost, Extent, Place};
-use quarrel_kernels::product::{Group, Product, epilogue_sum, segment_prefix};
+use quarrel_ir::graph::{Op, RopeStyle, ValueId, WeightRows};
+use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place};
+use quarrel_kernels::product::{Experts, Group, LinearRows, Product, epilogue_sum, segment_prefix};
 use quarrel_kernels::row_program::{RowProgram, parameters};
 use std::collections::BTreeSet;
 
@@ -21,12 +21,14 @@ pub fn lower(
     product: &ProductAnchor,
 ) -> Result<Launch, CompileError> {
     let segments = Segments::of(context, product);
+    let experts = product.experts;
     let columns = segments.matrices[0].columns;
     let prologue: BTreeSet<ValueId> = members(region, Place::Prologue);
     let computed = prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
     let dim = context.rows(product.linears().next().unwrap_or(product.x));
     let needs = shapes::ProductNeeds {
-        phase: context.phase_for(dim),
+        // Each row has experts of its own, so rows share nothing.
+        phase: if experts.is_some() { Phase::Decode } else { context.phase_for(dim) },
         format: segments.formats[0],
         rows: product.groups.iter().map(|g| g.units * g.linears.len() as u64).sum(),
         columns,
@@ -38,20 +40,30 @@ pub fn lower(
             .all(|f| f.packing().chunk == segments.formats[0].packing().chunk),
     };
     let (shape, staged) = shapes::product(context.device, &needs);
+    let summed = experts.is_some_and(|experts| experts.sum.is_some());
+    // A sum goes through other rows of x for each expert.
+    let staged = staged && !summed;
     let mut emitter = context.emitter(prologue);
     for (matrix, index) in segments.distinct() {
         for (range, binding) in matrix.plane_bindings(&segment_prefix(index)) {
             emitter.bindings.add(Resource::Weight(range), binding);
         }
     }
-    let count = context.count(dim, &mut emitter.bindings);
-    let row_program = emit_prologue(&mut emitter, product.x);
+    let tokens = context.count(dim, &mut emitter.bindings);
+    let times = experts.map_or(1, |experts| if summed { 1 } else { experts.top });
+    let count = if times == 1 { tokens } else { format!("{tokens} * {times}u") };
+    let row_program = emit_prologue(&mut emitter, product.x, experts);
     let mut kernel = Product {
         shape,
         columns: columns as u32,
         count,
         segments: segments.formats.clone(),
         groups: Vec::new(),
+        experts: experts.map(|experts| Experts {
+            top: experts.top as u32,
+            ids: emitter.bindings.name(Resource::Value(experts.ids), "u32", Access::Read),
+            summed,
+        }),
         prologue: row_program,
         staged,
         bindings: Vec::new(),
@@ -62,7 +74,7 @@ pub fn lower(
     kernel.bindings = emitter.bindings.declared();
     let grid = [
         Extent::Const(kernel.tiles()),
-        Extent::Tiles { dim, tile: shape.tokens, times: 1 },
+        Extent::Tiles { dim, tile: shape.tokens, times: times as u32 },
         Extent::Const(1),
     ];
     Ok(Launch {
@@ -79,18 +91,18 @@ pub fn lower(
 struct Segments<'a> {
     /// Each linear's matrix.
     matrices: Vec<&'a Matrix>,
-    /// Each linear's segment.
-    indices: Vec<usize>,
+    /// Where each linear's rows are.
+    rows: Vec<LinearRows>,
     /// Each segment's format.
     formats: Vec<Format>,
 }
 
 impl<'a> Segments<'a> {
     fn of(context: Context<'a>, product: &ProductAnchor) -> Segments<'a> {
-        let mut segments = Segments { matrices: vec![], indices: vec![], formats: vec![] };
+        let mut segments = Segments { matrices: vec![], rows: vec![], formats: vec![] };
         let mut tensors: Vec<usize> = Vec::new();
         for linear in product.linears() {
-            let Op::Weight(id) = *context.graph.op(context.graph.operands(linear)[1]) else {
+            let Some((id, rows)) = multiplied(context.graph, linear) else {
                 unreachable!("the weight of a product is a weight: no other op yields a matrix")
             };
             let matrix = context.weights.matrix(id);
@@ -100,7 +112,17 @@ impl<'a> Segments<'a> {
                 tensors.len() - 1
             });
             segments.matrices.push(matrix);
-            segments.indices.push(index);
+            let first = matrix.first_row as u32;
+            let units = context.graph.tensor(linear).map_or(0, |t| t.last()) as u32;
+            segments.rows.push(match rows {
+                None => LinearRows::together(index, first, units),
+                Some(WeightRows { start, len, every }) => {
+                    let (first, len, every) = (first + start as u32, len as u32, every as u32);
+                    // One run is all of it.
+                    let every = if len == units { len } else { every };
+                    LinearRows { segment: index, first, len, every }
+                }
+            });
         }
         segments
     }
@@ -109,7 +131,7 @@ impl<'a> Segments<'a> {
     fn distinct(&self) -> Vec<(&'a Matrix, usize)> {
         (0..self.formats.len())
             .filter_map(|index| {
-                let at = self.indices.iter().position(|i| *i == index)?;
+                let at = self.rows.iter().position(|rows| rows.segment == index)?;
                 Some((self.matrices[at], index))
             })
             .collect()
@@ -129,9 +151,23 @@ fn common_linears(product: &ProductAnchor) -> u32 {
 }
 
 /// Emits the row program of x.
-fn emit_prologue(emitter: &mut Emitter<'_>, x: ValueId) -> RowProgram {
+fn emit_prologue(
+    emitter: &mut Emitter<'_>,
+    x: ValueId,
+    experts: Option<ExpertAnchor>,
+) -> RowProgram {
     let mut program = RowProgram { wide: true, ..RowProgram::default() };
-    let at = At { row: "n".into(), place: "j".into() };
+    let dims = emitter.graph.tensor(x).map_or(vec![], |t| t.dims.clone());
+    let at = match (experts, &dims[..]) {
+        (None, _) => At { row: "n".into(), place: "j".into() },
+        (Some(ExpertAnchor { top, .. }), [_, columns]) => At {
+            row: format!("(n / {top}u)"),
+            place: format!("(n % {top}u * {}u + j)", columns / 4),
+        },
+        (Some(ExpertAnchor { top, .. }), _) => {
+            At { row: format!("(n / {top}u)"), place: "j".into() }
+        }
+    };
     statistics(emitter, &mut program, &at);
     let mut body = Body::default();
     let value = emitter.value(&mut body, x, &at, true);
@@ -153,6 +189,10 @@ fn emit_groups(
     kernel: &mut Product,
 ) -> Result<(), CompileError> {
     emitter.inline = members(region, Place::Epilogue);
+    let summed = product.experts.and_then(|experts| experts.sum);
+    if let Some(sum) = summed {
+        emit_share(context, emitter, kernel, sum);
+    }
     let mut first_linear = 0;
     for (index, group) in product.groups.iter().enumerate() {
         let outputs: Vec<ValueId> = region
@@ -173,22 +213,33 @@ fn emit_groups(
         }
         let units = kernel.shape.tile / group.linears.len() as u32;
         for (position, &linear) in group.linears.iter().enumerate() {
-            let sum = move |j: &str| epilogue_sum(index, position, units, j);
-            emitter.sums.insert(linear, Box::new(sum));
+            let own = product.experts.is_some();
+            let sum =
+                move |j: &str| epilogue_sum(index, position, units, if own { "j" } else { j });
+            emitter.sums.insert(summed.unwrap_or(linear), Box::new(sum));
         }
+        // Where an expert's result lies among those of its token.
+        let (place, at) = match product.experts {
+            Some(ExpertAnchor { top, sum: None, .. }) => (
+                format!(
+                    "    let row = n / {top}u;\n    let place = n % {top}u * {}u + j;\n",
+                    group.units
+                ),
+                ("row", "place"),
+            ),
+            _ => (String::new(), ("n", "j")),
+        };
         let stores: String = outputs
             .iter()
             .map(|&output| {
-                let text = store(context, emitter, output, ("n", "j"), step);
+                let text = store(context, emitter, output, at, step);
                 format!("    {{\n{text}    }}\n")
             })
             .collect();
         kernel.functions.push_str(&format!(
-            "fn post_{index}(t: u32, n: u32, j: u32, first: u32) {{\n{stores}}}\n"
+            "fn post_{index}(t: u32, n: u32, j: u32, first: u32) {{\n{place}{stores}}}\n"
         ));
-        let linears = (first_linear..first_linear + group.linears.len())
-            .map(|i| (segments.indices[i], segments.matrices[i].first_row as u32))
-            .collect();
+        let linears = segments.rows[first_linear..][..group.linears.len()].to_vec();
         first_linear += group.linears.len();
         kernel.groups.push(Group {
             units: group.units as u32,
@@ -198,6 +249,18 @@ fn emit_groups(
         });
     }
     Ok(())
+}
+
+/// Emits the function that weighs what each expert yields.
+fn emit_share(context: Context<'_>, emitter: &mut Emitter<'_>, kernel: &mut Product, sum: ValueId) {
+    let weights = context.graph.operands(sum)[1];
+    let mut body = Body::default();
+    let at = At { row: "n".into(), place: "which".into() };
+    let value = emitter.value(&mut body, weights, &at, false);
+    kernel.functions.push_str(&format!(
+        "fn share(n: u32, which: u32) -> f32 {{\n{}    return {value};\n}}\n",
+        body.text
+    ));
 }
 
 /// Packed weights once; x and the epilogue's operands and results for each row.
@@ -210,6 +273,7 @@ fn cost(
     let graph = context.graph;
     let mut cost = Cost::default();
     for (linear, matrix) in product.linears().zip(&segments.matrices) {
+        // Of experts, those of one token.
         let rows = graph.tensor(linear).map_or(0, |t| t.width());
         let packing = matrix.format.packing();
         let planes = 0..packing.planes.len();

@@ -96,10 +96,9 @@ pub fn statistics(emitter: &mut Emitter<'_>, program: &mut RowProgram, at: &At) 
         // What each step of each statistic yields, in terms of the element and the one before.
         let parts: &[(Part, Finish)] = match norm.kind {
             NormKind::Rms => &[(Part::Square, Finish::InverseRoot { eps })],
-            NormKind::Layer => &[
-                (Part::Element, Finish::Mean),
-                (Part::CentredSquare, Finish::InverseRoot { eps }),
-            ],
+            NormKind::Layer => {
+                &[(Part::Element, Finish::Mean), (Part::CentredSquare, Finish::InverseRoot { eps })]
+            }
             NormKind::Softmax => {
                 &[(Part::Largest, Finish::Largest), (Part::Exponential, Finish::Inverse { eps })]
             }
@@ -168,7 +167,7 @@ fn threads(context: Context<'_>, steps: u32) -> u32 {
 }
 
 /// Bytes read and written, and one operation for each element of each op.
-fn cost(graph: &Graph, region: &Region, total: u64) -> Cost {
+pub fn cost(graph: &Graph, region: &Region, total: u64) -> Cost {
     let mut cost = Cost { token_bytes: 4 * total, ..Cost::default() };
     let mut seen = BTreeSet::new();
     for &member in region.members.keys() {

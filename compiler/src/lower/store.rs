@@ -3,7 +3,7 @@
 use super::Context;
 use super::bindings::{IoBuffer, Resource};
 use super::expression::{At, Body, Emitter};
-use quarrel_ir::graph::{Op, StateFormat, Type, ValueId};
+use quarrel_ir::graph::{DType, Op, StateFormat, Type, ValueId};
 use quarrel_ir::plan::Access;
 use quarrel_kernels::attention::cache_row;
 
@@ -43,8 +43,10 @@ pub fn store(
     let first = at(place.to_string());
     let Type::State(state) = context.graph.node(output).ty else {
         let width = context.graph.tensor(output).map_or(1, |t| t.width());
+        let ids = context.graph.tensor(output).is_some_and(|t| t.dtype == DType::U32);
         let (element, width) = match step {
             Step::Wide => ("vec4<f32>", width / 4),
+            _ if ids => ("u32", width),
             _ => ("f32", width),
         };
         let value = emitter.value(&mut body, output, &first, step == Step::Wide);
@@ -68,8 +70,10 @@ pub fn store(
         StateFormat::F32 => "f32",
     };
     let name = emitter.bindings.name(Resource::State(state), element, Access::Write);
-    emitter.helper(cache_row(context.options.context));
-    let cell = format!("(cache_row({slots}[{row}], {positions}[{row}]) * {width}u + {place})");
+    let rows = emitter.rows_of(state);
+    emitter.helper(cache_row(rows));
+    let cell =
+        format!("({}({slots}[{row}], {positions}[{row}]) * {width}u + {place})", rows.name());
     let assign = match (format, step) {
         (StateFormat::F16, _) => {
             let b = emitter.value(&mut body, x, &second, false);

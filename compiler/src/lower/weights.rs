@@ -5,10 +5,10 @@
 //! else reads them.
 
 use crate::error::CompileError;
-use crate::region::{Anchor, Region};
+use crate::region::{Anchor, Region, matrix_operand, weight_behind};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::format::Format;
-use quarrel_ir::graph::{Graph, Op, WeightId};
+use quarrel_ir::graph::{Graph, WeightId};
 use quarrel_ir::plan::{Buffer, BufferId, BufferRange, BufferRole, LoadTensor};
 use quarrel_kernels::formats::plane_bindings;
 use quarrel_kernels::shader::Binding;
@@ -99,13 +99,9 @@ impl WeightTable {
 fn matrix_uses(graph: &Graph) -> BTreeMap<WeightId, usize> {
     let mut uses = BTreeMap::new();
     for value in graph.values() {
-        let operand = match graph.op(value) {
-            Op::Linear => 1,
-            Op::Embed => 0,
-            _ => continue,
-        };
-        if let Op::Weight(id) = graph.op(graph.operands(value)[operand]) {
-            *uses.entry(*id).or_insert(0) += 1;
+        let Some(operand) = matrix_operand(graph.op(value)) else { continue };
+        if let Some(id) = weight_behind(graph, graph.operands(value)[operand]) {
+            *uses.entry(id).or_insert(0) += 1;
         }
     }
     uses
@@ -121,10 +117,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn weight_of(&self, value: quarrel_ir::graph::ValueId, operand: usize) -> Option<WeightId> {
-        match self.graph.op(*self.graph.operands(value).get(operand)?) {
-            Op::Weight(id) => Some(*id),
-            _ => None,
-        }
+        weight_behind(self.graph, *self.graph.operands(value).get(operand)?)
     }
 
     /// Places the matrices of one product, joining neighbours where that is possible.
@@ -150,11 +143,7 @@ impl Builder<'_> {
     }
 
     fn place_operands(&mut self, member: quarrel_ir::graph::ValueId) -> Result<(), CompileError> {
-        let matrix = match self.graph.op(member) {
-            Op::Linear => Some(1),
-            Op::Embed => Some(0),
-            _ => None,
-        };
+        let matrix = matrix_operand(self.graph.op(member));
         for operand in 0..self.graph.operands(member).len() {
             let Some(id) = self.weight_of(member, operand) else { continue };
             if matrix == Some(operand) {

@@ -213,8 +213,9 @@ impl Check<'_> {
         let end = start.checked_add(len);
         let within = len > 0 && end.is_some_and(|end| end <= every) && every <= m;
         if !within || !m.is_multiple_of(every) {
-            return Err(self
-                .mismatch(format!("{start}..{start}+{len} of every {every} rows is not within {w}")));
+            return Err(self.mismatch(format!(
+                "{start}..{start}+{len} of every {every} rows is not within {w}"
+            )));
         }
         Ok(Type::Tensor(TensorType::f32(None, [m / every * len, k])))
     }
@@ -328,7 +329,9 @@ impl Check<'_> {
         }
         let b = self.float(4)?.clone();
         let grouped = match b.dims[..] {
-            [groups, w] => b.rows == rows && w == width && groups > 0 && heads.is_multiple_of(groups),
+            [groups, w] => {
+                b.rows == rows && w == width && groups > 0 && heads.is_multiple_of(groups)
+            }
             _ => false,
         };
         if !grouped {

@@ -66,7 +66,8 @@ impl TensorType {
     pub fn repeats_to(&self, whole: &TensorType) -> bool {
         let rows = self.rows == whole.rows || self.rows.is_none();
         let axes = self.dims.iter().rev().zip(whole.dims.iter().rev());
-        let fits = self.dims.len() <= whole.dims.len() && axes.into_iter().all(|(a, b)| a == b || *a == 1);
+        let fits =
+            self.dims.len() <= whole.dims.len() && axes.into_iter().all(|(a, b)| a == b || *a == 1);
         self.dtype == whole.dtype && rows && fits
     }
 

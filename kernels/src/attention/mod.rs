@@ -102,7 +102,8 @@ impl AttentionKernel {
             }
         };
         let loads = load_function("load_key", "keys", self.key_format)
-            + &load_function("load_value", "values", self.value_format);
+            + &load_function("load_value", "values", self.value_format)
+            + &self.slope_text();
         let wgsl = fill(
             include_str!("attention.wgsl"),
             &[
@@ -118,7 +119,7 @@ impl AttentionKernel {
                 ("threads", &number(threads)),
                 ("tile", &number(self.shape.tile())),
                 ("parts", &number(threads / (self.value_size / 8))),
-                ("cache_row", &cache_row(self.context)),
+                ("cache_row", &cache_row(CacheRows { rows: self.context, ring: false })),
                 ("query_vectors", &number(queries * self.key_size / 4)),
                 ("weight_count", &number(queries * self.shape.tile())),
                 ("part_vectors", &number(2 * threads)),
@@ -142,6 +143,20 @@ impl AttentionKernel {
             workgroup: threads,
             workgroup_bytes: self.workgroup_bytes(),
         }
+    }
+
+    /// The function of a head's slope under linear position biases; see
+    /// [`alibi_slope`](quarrel_ir::graph::alibi_slope).
+    fn slope_text(&self) -> String {
+        let Some(bias) = self.attention.alibi else { return String::new() };
+        let n = 1u32 << self.heads.max(1).ilog2();
+        format!(
+            "fn slope(head: u32) -> f32 {{\n    \
+             let first = f32(head + 1u) / {n}.0;\n    let rest = f32(2u * max(head, {n}u) + 1u - {m}u) / {m}.0;\n    \
+             return exp2(-{bias} * select(rest, first, head < {n}u));\n}}\n",
+            m = 2 * n,
+            bias = float(bias)
+        )
     }
 
     fn each_query(&self, line: impl Fn(u32) -> String) -> String {
@@ -206,9 +221,21 @@ impl AttentionKernel {
         text + &self.each_query(|i| {
             let score = match self.attention.softcap {
                 None => format!("score_{i}_{p}"),
-                Some(cap) => format!("{0} * tanh(score_{i}_{p} / {0})", float(cap)),
+                // Beyond 15 nothing changes, but Metal's fast tanh overflows.
+                Some(cap) => format!(
+                    "{0} * tanh(clamp(score_{i}_{p} / {0}, -15.0, 15.0))",
+                    float(cap)
+                ),
             };
             let t = i / self.shape.heads;
+            let score = match self.attention.alibi {
+                None => score,
+                Some(_) => {
+                    let h = i % self.shape.heads;
+                    // Masked positions may be beyond the row's own.
+                    format!("{score} - slope(head + {h}u) * (f32(at_{t}) - f32(position_{p}))")
+                }
+            };
             format!(
                 "        weights[{i}u * TILE + tid + {p}u * THREADS] = select(LOWEST, {score}, seen_{t}_{p});\n"
             )
@@ -248,11 +275,29 @@ impl AttentionKernel {
     }
 }
 
-/// The function `cache_row(slot, position)`, the only place that knows where a slot's rows lie in a
-/// state whose slots hold `context` positions each.
-pub fn cache_row(context: u32) -> String {
+/// Where a slot's rows lie in a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheRows {
+    /// Rows of each slot.
+    pub rows: u32,
+    /// Whether positions beyond them begin again at the first.
+    pub ring: bool,
+}
+
+impl CacheRows {
+    /// The name of the function that [`cache_row`] defines.
+    pub fn name(&self) -> String {
+        if self.ring { format!("ring_row_{}", self.rows) } else { "cache_row".into() }
+    }
+}
+
+/// The function of slot and position that finds a row of a state: the only place that knows where
+/// rows lie.
+pub fn cache_row(rows: CacheRows) -> String {
+    let (name, each) = (rows.name(), rows.rows);
+    let position = if rows.ring { format!("position % {each}u") } else { "position".into() };
     format!(
-        "fn cache_row(slot: u32, position: u32) -> u32 {{ return slot * {context}u + position; }}\n"
+        "fn {name}(slot: u32, position: u32) -> u32 {{ return slot * {each}u + {position}; }}\n"
     )
 }
 

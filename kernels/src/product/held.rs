@@ -75,7 +75,8 @@ impl Product {
         }
         text.push_str("            if (lane == 0u) {\n");
         for r in 0..self.shape.rows {
-            let _ = writeln!(text, "                sums[slot + {r}u] = sum_{r};");
+            let stored = self.stored_sum(&format!("slot + {r}u"), &format!("sum_{r}"));
+            let _ = writeln!(text, "                {stored}");
         }
         text.push_str("            }\n");
         text

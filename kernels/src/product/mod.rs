@@ -26,6 +26,8 @@ pub struct Product {
     pub segments: Vec<Format>,
     /// Groups of outputs with the same units.
     pub groups: Vec<Group>,
+    /// Where the weights are those of experts that are chosen on the device; for one row of x.
+    pub experts: Option<Experts>,
     /// How x is computed from what is in memory: value function `pre(n, j, s…) -> vec4<f32>`.
     pub prologue: RowProgram,
     /// Whether x is computed once a workgroup and kept in workgroup memory.
@@ -63,12 +65,59 @@ pub struct Shape {
 pub struct Group {
     /// Number of units.
     pub units: u32,
-    /// Each linear's segment and first row there.
-    pub linears: Vec<(usize, u32)>,
+    /// Where each linear's rows are.
+    pub linears: Vec<LinearRows>,
     /// The order in which units lie in tiles.
     pub order: Order,
     /// Whether the epilogue takes units two at a time (`j` and `j + 1`, `j` even).
     pub pair: bool,
+}
+
+/// The rows of one linear: unit `u` is row `first + u / len * every + u % len` of its segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinearRows {
+    /// The segment.
+    pub segment: usize,
+    /// The row of unit 0.
+    pub first: u32,
+    /// Rows that lie together.
+    pub len: u32,
+    /// From one such run of rows to the next.
+    pub every: u32,
+}
+
+impl LinearRows {
+    /// `units` rows one after another.
+    pub const fn together(segment: usize, first: u32, units: u32) -> LinearRows {
+        LinearRows { segment, first, len: units, every: units }
+    }
+
+    /// WGSL for the row of the unit that the expression `unit` names.
+    fn row(&self, unit: &str) -> String {
+        match self.len == self.every {
+            true => format!("{}u + {unit}", self.first),
+            false => {
+                format!(
+                    "{}u + {unit} / {}u * {}u + {unit} % {}u",
+                    self.first, self.len, self.every, self.len
+                )
+            }
+        }
+    }
+}
+
+/// Products with the matrices of experts: every matrix is one for each expert, one after another.
+///
+/// A row of the kernel is a pair of token and id, `token · top + t`; with a sum it is a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Experts {
+    /// Ids of each token.
+    pub top: u32,
+    /// The binding of the ids, `u32[N, top]`.
+    pub ids: String,
+    /// WGSL function `share(n, t) -> f32`, in [`Product::functions`], that weighs what the experts
+    /// yield, to be summed; without it each is a row of the result.
+    pub summed: bool,
 }
 
 /// The order in which units lie in tiles, so that units that need each other share a workgroup.

@@ -30,6 +30,7 @@ fn main(
     for (var block = subgroup; block < BLOCKS; block += subgroups) {
 {{block}}
     }
+{{close}}
     workgroupBarrier();
 {{epilogue}}
 }

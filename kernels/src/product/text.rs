@@ -1,6 +1,6 @@
 //! The text of a product kernel: what fills the template's holes.
 
-use super::{Group, Order, Product, segment_prefix};
+use super::{Experts, Group, Order, Product, segment_prefix};
 use crate::formats::snippet;
 use crate::shader::declare;
 use crate::template::fill;
@@ -40,6 +40,22 @@ fn unit_at(group: usize, order: Order) -> String {
     format!("fn unit_{group}(p: u32) -> u32 {{\n{body}}}\n")
 }
 
+impl Experts {
+    /// Statements that choose the expert; with a sum, the head of the loop over the experts, whose
+    /// parts of each sum the same lane adds up in order.
+    fn open_text(&self) -> String {
+        let Experts { top, ids, summed } = self;
+        match summed {
+            false => format!("    let n_0 = min(first, count - 1u);\n    expert = {ids}[n_0];\n"),
+            true => format!(
+                "    for (var which = 0u; which < {top}u; which++) {{\n    \
+                 let n_0 = min(first, count - 1u) * {top}u + which;\n    \
+                 expert = {ids}[n_0];\n    let share_of = share(n_0 / {top}u, which);\n"
+            ),
+        }
+    }
+}
+
 impl Product {
     pub(super) fn text(&self) -> String {
         let shape = self.shape;
@@ -48,7 +64,12 @@ impl Product {
         } else {
             String::new()
         };
-        let mut helpers = self.prologue.reductions(shape.threads);
+        let mut helpers = if self.experts.is_some() {
+            "var<private> expert: u32;\n".to_string()
+        } else {
+            String::new()
+        };
+        helpers += &self.prologue.reductions(shape.threads);
         for (index, format) in self.segments.iter().enumerate() {
             helpers.push_str(&snippet(*format).text(&segment_prefix(index)));
         }
@@ -71,6 +92,7 @@ impl Product {
                 ("count", &self.count),
                 ("prologue", &self.prologue_text()),
                 ("block", &self.block_text()),
+                ("close", if self.is_summed() { "    }" } else { "" }),
                 ("epilogue", &self.epilogue_text()),
             ],
         )
@@ -120,16 +142,22 @@ impl Product {
         let row = self.by_group(|index, group| {
             let units = self.units_per_tile(group);
             let last = group.units - 1;
-            let base = choose(group.linears.iter().map(|linear| linear.1), units);
+            let rows = choose(group.linears.iter().map(|linear| linear.row("unit")), units);
+            let expert = match &self.experts {
+                Some(_) => format!("expert * {}u + ", group.units),
+                None => String::new(),
+            };
             format!(
-                "        return {base} + unit_{index}(min(first + slot % {units}u, {last}u));\n"
+                "        let unit = unit_{index}(min(first + slot % {units}u, {last}u));\n        \
+                 return {expert}{rows};\n"
             )
         });
         let _ = write!(text, "fn weight_row(tile: u32, slot: u32) -> u32 {{\n{row}}}\n");
         if self.segments.len() > 1 {
             let segment = self.by_group(|_, group| {
                 let units = self.units_per_tile(group);
-                let which = choose(group.linears.iter().map(|linear| linear.0 as u32), units);
+                let segments = group.linears.iter().map(|linear| format!("{}u", linear.segment));
+                let which = choose(segments, units);
                 format!("        return {which};\n")
             });
             let _ =
@@ -141,9 +169,14 @@ impl Product {
     fn prologue_text(&self) -> String {
         let (tokens, threads) = (self.shape.tokens, self.shape.threads);
         let mut text = String::new();
+        if let Some(experts) = &self.experts {
+            text.push_str(&experts.open_text());
+        }
         for t in 0..tokens {
             let suffix = format!("_{t}");
-            let _ = writeln!(text, "    let n_{t} = min(first + {t}u, count - 1u);");
+            if self.experts.is_none() {
+                let _ = writeln!(text, "    let n_{t} = min(first + {t}u, count - 1u);");
+            }
             text.push_str(&self.prologue.statistics_text(
                 &format!("n_{t}"),
                 self.columns,
@@ -165,6 +198,20 @@ impl Product {
             text.push_str(&self.hold_text(lanes));
         }
         text
+    }
+
+    pub(super) fn is_summed(&self) -> bool {
+        self.experts.as_ref().is_some_and(|experts| experts.summed)
+    }
+
+    /// The statement that keeps a finished sum.
+    pub(super) fn stored_sum(&self, place: &str, sum: &str) -> String {
+        match self.is_summed() {
+            true => format!(
+                "sums[{place}] = select(sums[{place}], 0.0, which == 0u) + share_of * {sum};"
+            ),
+            false => format!("sums[{place}] = {sum};"),
+        }
     }
 
     /// WGSL for vector `j` of token `t`'s row of x.
@@ -288,7 +335,9 @@ impl Product {
         each(&mut text, &|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
         text.push_str("        if (lane == 0u) {\n");
         each(&mut text, &|t, r| {
-            format!("            sums[{t}u * TILE + slot + {r}u] = sum_{t}_{r};\n")
+            let sum =
+                self.stored_sum(&format!("{t}u * TILE + slot + {r}u"), &format!("sum_{t}_{r}"));
+            format!("            {sum}\n")
         });
         text.push_str("        }\n");
         text
@@ -314,12 +363,13 @@ impl Product {
 }
 
 /// A WGSL expression that picks value `slot / units`.
-fn choose(values: impl Iterator<Item = u32>, units: u32) -> String {
-    let values: Vec<u32> = values.collect();
-    let mut text = format!("{}u", values[values.len() - 1]);
-    for (index, value) in values.iter().enumerate().rev().skip(1) {
+fn choose(values: impl Iterator<Item = String>, units: u32) -> String {
+    let values: Vec<String> = values.collect();
+    let Some((last, before)) = values.split_last() else { return "0u".into() };
+    let mut text = last.clone();
+    for (index, value) in before.iter().enumerate().rev() {
         let end = (index as u32 + 1) * units;
-        text = format!("select({text}, {value}u, slot < {end}u)");
+        text = format!("select({text}, {value}, slot < {end}u)");
     }
     text
 }

@@ -120,10 +120,7 @@ pub(super) const TABLE: &[Builtin] = &[
     },
     Builtin {
         name: "sum_norm",
-        params: &[
-            required("x", Kind::Tensor),
-            named("eps", Kind::Number, Default::Number(0.0)),
-        ],
+        params: &[required("x", Kind::Tensor), named("eps", Kind::Number, Default::Number(0.0))],
         doc: "`x / (Σ x + eps)` over the last axis.",
         lower: |call| {
             let eps = call.float("eps")?;
