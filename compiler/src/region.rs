@@ -14,6 +14,8 @@ pub struct Region {
     pub members: BTreeMap<ValueId, Place>,
     /// Members that are stored for others, in order. Appends store to their state.
     pub outputs: Vec<ValueId>,
+    /// Outputs that its prologue computes anyway, and one of its workgroups stores.
+    pub aside: BTreeSet<ValueId>,
     /// Why these ops are together.
     pub reasons: Vec<String>,
 }
@@ -30,7 +32,16 @@ pub enum Anchor {
     /// A selective state space.
     Scan(ValueId),
     /// Rows computed element by element.
-    Rows,
+    Rows(Vec<RowPart>),
+}
+
+/// The rows of one value, computed by workgroups of their own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowPart {
+    /// What is stored.
+    pub output: ValueId,
+    /// The values that are computed for it.
+    pub members: BTreeMap<ValueId, Place>,
 }
 
 /// Products merged into one kernel.
@@ -85,7 +96,21 @@ impl ProductAnchor {
 impl Region {
     /// A region of row-by-row values that stores `output`.
     pub fn rows(output: ValueId, members: BTreeMap<ValueId, Place>, reason: String) -> Region {
-        Region { anchor: Anchor::Rows, members, outputs: vec![output], reasons: vec![reason] }
+        Region {
+            anchor: Anchor::Rows(vec![RowPart { output, members: members.clone() }]),
+            members,
+            outputs: vec![output],
+            aside: BTreeSet::new(),
+            reasons: vec![reason],
+        }
+    }
+
+    /// The parts of a region of rows.
+    pub fn parts(&self) -> impl Iterator<Item = &RowPart> {
+        match &self.anchor {
+            Anchor::Rows(parts) => parts.iter(),
+            _ => [].iter(),
+        }
     }
 }
 

@@ -43,6 +43,8 @@ pub struct RowProgram {
     pub statistics: Vec<Statistic>,
     /// Whether `j` counts vectors of four elements.
     pub wide: bool,
+    /// What the functions' names begin with, where a kernel has several row programs.
+    pub prefix: String,
 }
 
 impl RowProgram {
@@ -62,7 +64,7 @@ impl RowProgram {
                 Finish::Largest => format!("sum_{index}{suffix}"),
             };
             let part = format!("part_{index}{suffix}");
-            let step = format!("stat_{index}({row}, j{earlier})");
+            let step = format!("{}stat_{index}({row}, j{earlier})", self.prefix);
             let (start, gathered, reduce) = match statistic.finish {
                 Finish::Largest => ("-3.4e38f", format!("{part} = max({part}, {step});"), "max"),
                 _ => ("0.0", format!("{part} += {step};"), "sum"),
@@ -77,10 +79,14 @@ impl RowProgram {
         text
     }
 
+    /// Whether a statistic is the largest of what its steps yield.
+    pub fn needs_largest(&self) -> bool {
+        self.statistics.iter().any(|s| s.finish == Finish::Largest)
+    }
+
     /// The text of the functions that reduce over a workgroup of `threads` threads.
     pub fn reductions(&self, threads: u32) -> String {
-        let largest = self.statistics.iter().any(|s| s.finish == Finish::Largest);
-        let maximum = if largest { include_str!("maximum.wgsl") } else { "" };
+        let maximum = if self.needs_largest() { include_str!("maximum.wgsl") } else { "" };
         reduction(threads) + maximum
     }
 

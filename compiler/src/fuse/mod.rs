@@ -10,10 +10,14 @@
 //! 3. what computes a product's operand row by row joins its prologue, and is computed again by
 //!    every workgroup, unless somebody else needs it in memory, or the step is a prompt and it takes
 //!    statistics: there the many workgroups of each row would do more than one dispatch costs;
-//! 4. what is left is computed by row kernels, as much in each as reads the same rows.
+//! 4. a value that several kernels would compute again and again, such as a residual stream after a
+//!    norm, is stored by the first product that computes it anyway, or by a row kernel;
+//! 5. what is left is computed by row kernels, as much in each as reads the same rows; row kernels
+//!    that wait for the same kernels are one.
 
 mod epilogue;
 mod prologue;
+mod rows;
 
 use crate::region::{
     Anchor, ExpertAnchor, ProductAnchor, Region, UnitGroup, is_leaf, label, storage,
@@ -43,6 +47,8 @@ struct Fusion<'g> {
     home: BTreeMap<ValueId, usize>,
     /// Values that must be in memory.
     needed: BTreeSet<ValueId>,
+    /// Those of them that several kernels would otherwise compute again and again.
+    shared: BTreeSet<ValueId>,
     decisions: Vec<Decision>,
 }
 
@@ -56,6 +62,7 @@ pub fn fuse(graph: &Graph, phase: Phase, options: &PlanOptions) -> Fused {
         regions: Vec::new(),
         home: BTreeMap::new(),
         needed: BTreeSet::new(),
+        shared: BTreeSet::new(),
         decisions: Vec::new(),
     };
     fusion.make_anchors(fuse);
@@ -64,10 +71,14 @@ pub fn fuse(graph: &Graph, phase: Phase, options: &PlanOptions) -> Fused {
     }
     fusion.find_needed(fuse);
     if fuse {
+        fusion.keep_shared();
         fusion.grow_prologues();
     }
     fusion.make_rows(fuse);
     fusion.set_outputs();
+    if fuse {
+        fusion.merge_rows();
+    }
     Fused { regions: fusion.regions, decisions: fusion.decisions }
 }
 
@@ -144,7 +155,8 @@ impl Fusion<'_> {
             Anchor::Scan(_) => vec!["takes tokens one after another".into()],
             _ => vec![],
         };
-        self.regions.push(Region { anchor, members, outputs: vec![], reasons });
+        let aside = BTreeSet::new();
+        self.regions.push(Region { anchor, members, outputs: vec![], aside, reasons });
     }
 
     fn merge_product(&mut self, index: usize, value: ValueId, group: UnitGroup) {
@@ -191,13 +203,14 @@ impl Fusion<'_> {
     fn set_outputs(&mut self) {
         let (graph, needed) = (self.graph, &self.needed);
         for region in &mut self.regions {
-            if region.anchor == Anchor::Rows {
+            if matches!(region.anchor, Anchor::Rows(_)) {
                 continue;
             }
             let stored =
                 |value: &ValueId| matches!(graph.op(*value), Op::Append) || needed.contains(value);
             let computed = region.members.iter().filter(|(_, place)| **place != Place::Prologue);
             region.outputs = computed.map(|(&value, _)| value).filter(stored).collect();
+            region.outputs.extend(&region.aside);
         }
         self.regions.retain(|region| !region.outputs.is_empty());
     }

@@ -1,28 +1,30 @@
-//! Prologue growth and row kernels: values computed where they are read, row by row.
+//! Prologue growth: values computed where they are read, row by row.
 
 use super::Fusion;
-use crate::region::{Anchor, Region, is_leaf, is_state, label, storage};
+use crate::region::{Anchor, is_leaf, label, storage};
 use quarrel_ir::graph::{Op, RunDim, ValueId};
 use quarrel_ir::plan::{Phase, Place};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Normalisations that one kernel computes again in every workgroup.
-const MOST_STATISTICS: usize = 2;
+pub(super) const MOST_STATISTICS: usize = 2;
 
 /// What a walk up from a value takes into the kernel.
 #[derive(Default)]
-struct Pulled {
-    members: BTreeSet<ValueId>,
+pub(super) struct Pulled {
+    pub(super) members: BTreeSet<ValueId>,
     /// Values that must be in memory, because the walk stopped at them.
-    stops: BTreeSet<ValueId>,
-    normalized: usize,
+    pub(super) stops: BTreeSet<ValueId>,
+    pub(super) normalized: usize,
     /// Elements of a row of the kernel, where a normalisation has fixed it.
-    row: Option<u64>,
+    pub(super) row: Option<u64>,
+    /// A value that is taken although it is needed in memory: this kernel stores it.
+    pub(super) host: Option<ValueId>,
 }
 
 /// Which kernel pulls.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Into {
+pub(super) enum Into {
     Prologue,
     Rows,
     Scores,
@@ -38,9 +40,10 @@ impl Fusion<'_> {
                     self.pull_scores(index, *ids);
                     continue;
                 }
-                Anchor::Attention(_) | Anchor::Scan(_) | Anchor::Rows => continue,
+                Anchor::Attention(_) | Anchor::Scan(_) | Anchor::Rows(_) => continue,
             };
-            let mut pulled = Pulled::default();
+            let host = self.hosted(index, x);
+            let mut pulled = Pulled { host, ..Pulled::default() };
             self.pull(x, Into::Prologue, &mut pulled);
             let out_row = self.graph.tensor(x).is_some_and(|t| t.rows == Some(RunDim::OutRows));
             let many = self.phase == Phase::Prefill && !(out_row && self.one_out_row);
@@ -51,7 +54,7 @@ impl Fusion<'_> {
                 self.needed.insert(storage(self.graph, x));
                 continue;
             }
-            self.needed.extend(pulled.stops);
+            self.needed.extend(pulled.stops.iter().copied());
             let names: Vec<String> = pulled
                 .members
                 .iter()
@@ -66,9 +69,68 @@ impl Fusion<'_> {
                 self.decide(x, "fuse-prologue", true, reason.clone());
                 self.regions[index].reasons.push(reason);
             }
+            if let Some(host) = host
+                && pulled.members.contains(&host)
+            {
+                self.home.insert(host, index);
+                self.regions[index].aside.insert(host);
+                let reason = format!(
+                    "{} is stored by one workgroup: all compute it, and others read it later",
+                    label(self.graph, host)
+                );
+                self.decide(host, "store-aside", true, reason.clone());
+                self.regions[index].reasons.push(reason);
+            }
             let members = pulled.members.into_iter().map(|v| (v, Place::Prologue));
             self.regions[index].members.extend(members);
         }
+    }
+
+    /// The shared value that product `index` may store for others, because it computes `x` from it:
+    /// the product must have one row to compute it for, and nothing that the product waits for may
+    /// need it.
+    fn hosted(&self, index: usize, x: ValueId) -> Option<ValueId> {
+        let graph = self.graph;
+        let Anchor::Product(product) = &self.regions[index].anchor else { return None };
+        if self.phase == Phase::Prefill || product.experts.is_some() {
+            return None;
+        }
+        let host = self.nearest_shared(x)?;
+        let epilogue = self.regions[index].members.keys();
+        let mut read = epilogue.flat_map(|m| graph.operands(*m)).filter(|v| *v != x);
+        let independent = read.all(|v| !self.depends(v, host));
+        (independent && !self.home.contains_key(&host)).then_some(host)
+    }
+
+    /// The first shared value on the way up from `value`, along elementwise ops and norms.
+    fn nearest_shared(&self, value: ValueId) -> Option<ValueId> {
+        let graph = self.graph;
+        let home = storage(graph, value);
+        if self.shared.contains(&home) {
+            return Some(home);
+        }
+        match graph.op(home) {
+            Op::Unary(_) | Op::Binary(_) | Op::Normalize(_) => {
+                graph.operands(home).into_iter().find_map(|operand| self.nearest_shared(operand))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether computing `value` takes `other`.
+    fn depends(&self, value: ValueId, other: ValueId) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut stack = vec![value];
+        while let Some(value) = stack.pop() {
+            if value == other {
+                return true;
+            }
+            // Operands come first.
+            if value > other && seen.insert(value) {
+                stack.extend(self.graph.operands(value));
+            }
+        }
+        false
     }
 
     /// Takes what computes the scores of a top-k, and what is read at the chosen places, into it.
@@ -87,15 +149,13 @@ impl Fusion<'_> {
     }
 
     /// Walks up from `value`, taking what can be computed element by element.
-    fn pull(&self, value: ValueId, into: Into, pulled: &mut Pulled) {
+    pub(super) fn pull(&self, value: ValueId, into: Into, pulled: &mut Pulled) {
         if is_leaf(self.graph, value) || pulled.members.contains(&value) {
             return;
         }
         let home = storage(self.graph, value);
-        if self.needed.contains(&home)
-            || self.home.contains_key(&home)
-            || !self.may_pull(value, into, pulled)
-        {
+        let elsewhere = self.needed.contains(&home) && pulled.host != Some(home);
+        if elsewhere || self.home.contains_key(&home) || !self.may_pull(value, into, pulled) {
             if !is_leaf(self.graph, home) {
                 pulled.stops.insert(home);
             }
@@ -119,7 +179,7 @@ impl Fusion<'_> {
     }
 
     /// The innermost extent of a value.
-    fn row_of(&self, value: ValueId) -> u64 {
+    pub(super) fn row_of(&self, value: ValueId) -> u64 {
         self.graph.tensor(value).map_or(0, |t| t.last())
     }
 
@@ -148,44 +208,6 @@ impl Fusion<'_> {
                 Into::Rows,
             ) => true,
             _ => false,
-        }
-    }
-
-    /// Makes row kernels for all that is needed and has no kernel yet.
-    pub(super) fn make_rows(&mut self, fuse: bool) {
-        let graph = self.graph;
-        let mut queue: Vec<ValueId> = graph
-            .values()
-            .filter(|v| matches!(graph.op(*v), Op::Append))
-            .chain(self.needed.iter().copied())
-            .filter(|v| !self.home.contains_key(v))
-            .collect();
-        let mut made: BTreeSet<ValueId> = BTreeSet::new();
-        while let Some(root) = queue.pop() {
-            if is_leaf(graph, root) || self.home.contains_key(&root) || !made.insert(root) {
-                continue;
-            }
-            let mut pulled = Pulled::default();
-            if matches!(graph.op(root), Op::Normalize(_)) {
-                pulled = Pulled { normalized: 1, row: Some(self.row_of(root)), ..pulled };
-            }
-            for operand in graph.operands(root) {
-                if fuse && !is_state(graph, operand) {
-                    self.pull(operand, Into::Rows, &mut pulled);
-                } else if !is_state(graph, operand) && !is_leaf(graph, storage(graph, operand)) {
-                    pulled.stops.insert(storage(graph, operand));
-                }
-            }
-            self.needed.extend(pulled.stops.iter().copied());
-            queue.extend(pulled.stops);
-            let mut members: BTreeMap<ValueId, Place> =
-                pulled.members.into_iter().map(|v| (v, Place::Prologue)).collect();
-            members.insert(root, Place::Anchor);
-            let reason = match graph.op(root) {
-                Op::Embed => "its rows are read by more than one kernel".to_string(),
-                _ => format!("{} is needed in memory and no product yields it", label(graph, root)),
-            };
-            self.regions.push(Region::rows(root, members, reason));
         }
     }
 }

@@ -53,7 +53,7 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
         Anchor::Attention(value) => attention::lower(context, region, *value),
         Anchor::TopK(value) => top_k::lower(context, region, *value),
         Anchor::Scan(value) => scan::lower(context, *value),
-        Anchor::Rows => rows::lower(context, region),
+        Anchor::Rows(_) => rows::lower(context, region),
     }
 }
 

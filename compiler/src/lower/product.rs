@@ -52,13 +52,15 @@ pub fn lower(
     let tokens = context.count(dim, &mut emitter.bindings);
     let times = experts.map_or(1, |experts| if summed { 1 } else { experts.top });
     let count = if times == 1 { tokens } else { format!("{tokens} * {times}u") };
-    let row_program = emit_prologue(&mut emitter, product.x, experts);
+    let mut row_program = emit_prologue(&mut emitter, product.x, experts);
+    let aside = emit_aside(context, &mut emitter, region, &mut row_program);
     let mut kernel = Product {
         shape,
         columns: columns as u32,
         count,
         segments: segments.formats.clone(),
         groups: Vec::new(),
+        aside,
         experts: experts.map(|experts| Experts {
             top: experts.top as u32,
             ids: emitter.bindings.name(Resource::Value(experts.ids), "u32", Access::Read),
@@ -177,6 +179,25 @@ fn emit_prologue(
         body.text
     ));
     program
+}
+
+/// Emits the functions that store what the prologue computes for others; vectors of each.
+fn emit_aside(
+    context: Context<'_>,
+    emitter: &mut Emitter<'_>,
+    region: &Region,
+    program: &mut RowProgram,
+) -> Vec<u32> {
+    let mut vectors = Vec::new();
+    for (index, &value) in region.aside.iter().enumerate() {
+        let stored = store(context, emitter, value, ("n", "j"), Step::Wide);
+        program.functions.push_str(&format!(
+            "fn aside_{index}(n: u32, j: u32{}) {{\n{stored}}}\n",
+            parameters(program.statistics.len())
+        ));
+        vectors.push((context.graph.tensor(value).map_or(0, |t| t.width()) / 4) as u32);
+    }
+    vectors
 }
 
 /// Emits each group's epilogue.

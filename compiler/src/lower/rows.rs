@@ -1,56 +1,39 @@
 //! Lowering of row regions.
 
+use super::bindings::IoBuffer;
 use super::expression::{At, Body, Emitter, can_be_wide};
 use super::store::{Step, step_of, store};
 use super::{Context, Launch};
 use crate::error::CompileError;
-use crate::region::{Region, is_leaf, storage};
+use crate::region::{Region, RowPart, is_leaf, storage};
 use quarrel_ir::facts::DeviceKind;
 use quarrel_ir::graph::{Graph, NormKind, Op, RunDim, Type, ValueId};
 use quarrel_ir::plan::{Cost, Extent};
 use quarrel_kernels::row_program::{Finish, RowProgram, Statistic, parameters};
-use quarrel_kernels::rows::Rows;
+use quarrel_kernels::rows::{Part, Rows};
 use std::collections::BTreeSet;
 
 /// Lowers a region that is computed row by row.
 pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileError> {
     let graph = context.graph;
-    let output = region.outputs[0];
-    let inline: BTreeSet<ValueId> = region.members.keys().copied().collect();
-    let (dim, total) = output_rows(context, output);
-    let width = row_width(graph, &inline).unwrap_or(total);
-    let step = step_of(context, &region.outputs, can_be_wide(graph, &inline));
-    check_pairs(graph, output, step, width)?;
-    let heads = total / width;
-    let mut emitter = context.emitter(inline);
-    let mut program = RowProgram { wide: step == Step::Wide, ..RowProgram::default() };
-    let per_row = width / if program.wide { 4 } else { 1 };
-    let place = |place: &str| match heads {
-        1 => At { row: "n".into(), place: place.into() },
-        _ => At {
-            row: format!("n / {heads}u"),
-            place: format!("n % {heads}u * {per_row}u + {place}"),
-        },
-    };
-    statistics(&mut emitter, &mut program, &place("j"));
-    let scale = if step == Step::Pair { "    let p = 2u * j;\n" } else { "    let p = j;\n" };
-    let at = place("p");
-    let lines = format!("    let row = {};\n    let place = {};\n", at.row, at.place);
-    let stored = store(context, &mut emitter, output, ("row", "place"), step);
-    program.functions.push_str(&format!(
-        "fn post(n: u32, j: u32{}) {{\n{scale}{lines}{stored}}}\n",
-        parameters(program.statistics.len())
-    ));
-    program.functions.insert_str(0, &emitter.helpers.concat());
-    let steps = (width / step.elements()) as u32;
+    let mut emitter = context.emitter(BTreeSet::new());
+    let mut parts = Vec::new();
+    let mut total = 0;
+    for (index, part) in region.parts().enumerate() {
+        let prefix = if index == 0 { String::new() } else { format!("part{index}_") };
+        let (lowered, elements) = lower_part(context, part, prefix, &mut emitter)?;
+        parts.push(lowered);
+        total += elements;
+    }
+    let (dim, _) = output_rows(context, region.outputs[0]);
+    let most = parts.iter().map(|part| part.steps).max().unwrap_or(1);
     let kernel = Rows {
-        width: width as u32,
-        steps,
-        threads: threads(context, steps),
+        threads: threads(context, most),
+        parts,
         bindings: emitter.bindings.declared(),
-        program,
+        helpers: emitter.helpers.concat(),
     };
-    let times = heads as u32;
+    let times = kernel.heads();
     Ok(Launch {
         shader: kernel.shader(),
         bindings: emitter.bindings.declared(),
@@ -59,6 +42,44 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
         cost: cost(graph, region, total),
         note: None,
     })
+}
+
+/// Lowers the rows of one output; its elements too.
+fn lower_part(
+    context: Context<'_>,
+    part: &RowPart,
+    prefix: String,
+    emitter: &mut Emitter<'_>,
+) -> Result<(Part, u64), CompileError> {
+    let graph = context.graph;
+    let output = part.output;
+    emitter.inline = part.members.keys().copied().collect();
+    let (_, total) = output_rows(context, output);
+    let width = row_width(graph, &emitter.inline).unwrap_or(total);
+    let step = step_of(context, &[output], can_be_wide(graph, &emitter.inline));
+    check_pairs(graph, output, step, width)?;
+    let heads = total / width;
+    let mut program =
+        RowProgram { wide: step == Step::Wide, prefix: prefix.clone(), ..RowProgram::default() };
+    let per_row = width / if program.wide { 4 } else { 1 };
+    let place = |place: &str| match heads {
+        1 => At { row: "n".into(), place: place.into() },
+        _ => At {
+            row: format!("n / {heads}u"),
+            place: format!("n % {heads}u * {per_row}u + {place}"),
+        },
+    };
+    statistics(emitter, &mut program, &place("j"));
+    let scale = if step == Step::Pair { "    let p = 2u * j;\n" } else { "    let p = j;\n" };
+    let at = place("p");
+    let lines = format!("    let row = {};\n    let place = {};\n", at.row, at.place);
+    let stored = store(context, emitter, output, ("row", "place"), step);
+    program.functions.push_str(&format!(
+        "fn {prefix}post(n: u32, j: u32{}) {{\n{scale}{lines}{stored}}}\n",
+        parameters(program.statistics.len())
+    ));
+    let steps = (width / step.elements()) as u32;
+    Ok((Part { heads: heads as u32, width: width as u32, steps, program }, total))
 }
 
 /// The row axis and elements of a row of what is stored.
@@ -89,20 +110,33 @@ fn check_pairs(graph: &Graph, output: ValueId, step: Step, width: u64) -> Result
 pub fn statistics(emitter: &mut Emitter<'_>, program: &mut RowProgram, at: &At) {
     let graph = emitter.graph;
     let inline: Vec<ValueId> = emitter.inline.iter().copied().collect();
+    let gathers = inline.iter().any(|v| matches!(graph.op(*v), Op::GatherRows));
     for value in inline {
         let Op::Normalize(norm) = graph.op(value) else { continue };
         let x = graph.operands(value)[0];
+        // Rows that a gather chooses are those of its operands.
+        let rows = graph.tensor(value).and_then(|t| t.rows);
+        let chosen = At {
+            row: match gathers && rows == Some(RunDim::Tokens) {
+                true => format!("{}[{}]", emitter.io(IoBuffer::OutRows), at.row),
+                false => at.row.clone(),
+            },
+            place: at.place.clone(),
+        };
+        let at = &chosen;
         let eps = norm.eps;
         // What each step of each statistic yields, in terms of the element and the one before.
-        let parts: &[(Part, Finish)] = match norm.kind {
-            NormKind::Rms => &[(Part::Square, Finish::InverseRoot { eps })],
-            NormKind::Layer => {
-                &[(Part::Element, Finish::Mean), (Part::CentredSquare, Finish::InverseRoot { eps })]
-            }
-            NormKind::Softmax => {
-                &[(Part::Largest, Finish::Largest), (Part::Exponential, Finish::Inverse { eps })]
-            }
-            NormKind::Sum => &[(Part::Element, Finish::Inverse { eps })],
+        let parts: &[(Summand, Finish)] = match norm.kind {
+            NormKind::Rms => &[(Summand::Square, Finish::InverseRoot { eps })],
+            NormKind::Layer => &[
+                (Summand::Element, Finish::Mean),
+                (Summand::CentredSquare, Finish::InverseRoot { eps }),
+            ],
+            NormKind::Softmax => &[
+                (Summand::Largest, Finish::Largest),
+                (Summand::Exponential, Finish::Inverse { eps }),
+            ],
+            NormKind::Sum => &[(Summand::Element, Finish::Inverse { eps })],
         };
         let mut names: Vec<String> = Vec::new();
         for &(part, finish) in parts {
@@ -115,7 +149,7 @@ pub fn statistics(emitter: &mut Emitter<'_>, program: &mut RowProgram, at: &At) 
 
 /// What a step of a statistic yields of its elements.
 #[derive(Clone, Copy)]
-enum Part {
+enum Summand {
     Element,
     Square,
     /// Less the first statistic, squared.
@@ -129,7 +163,7 @@ enum Part {
 fn add_statistic(
     emitter: &mut Emitter<'_>,
     program: &mut RowProgram,
-    (x, part): (ValueId, Part),
+    (x, part): (ValueId, Summand),
     at: &At,
     first: &str,
     finish: Finish,
@@ -137,21 +171,22 @@ fn add_statistic(
     let mut body = Body::default();
     let value = emitter.value(&mut body, x, at, program.wide);
     let less = match part {
-        Part::Element | Part::Square | Part::Largest => value,
-        Part::CentredSquare => format!("({value} - {first})"),
-        Part::Exponential => format!("exp({value} - {first})"),
+        Summand::Element | Summand::Square | Summand::Largest => value,
+        Summand::CentredSquare => format!("({value} - {first})"),
+        Summand::Exponential => format!("exp({value} - {first})"),
     };
     body.text.push_str(&format!("    let part = {less};\n"));
     let result = match (part, program.wide) {
-        (Part::Square | Part::CentredSquare, false) => "part * part",
-        (Part::Square | Part::CentredSquare, true) => "dot(part, part)",
+        (Summand::Square | Summand::CentredSquare, false) => "part * part",
+        (Summand::Square | Summand::CentredSquare, true) => "dot(part, part)",
         (_, false) => "part",
-        (Part::Largest, true) => "max(max(part.x, part.y), max(part.z, part.w))",
+        (Summand::Largest, true) => "max(max(part.x, part.y), max(part.z, part.w))",
         (_, true) => "dot(part, vec4<f32>(1.0))",
     };
     let index = program.statistics.len();
     program.functions.push_str(&format!(
-        "fn stat_{index}(n: u32, j: u32{}) -> f32 {{\n{}    return {result};\n}}\n",
+        "fn {}stat_{index}(n: u32, j: u32{}) -> f32 {{\n{}    return {result};\n}}\n",
+        program.prefix,
         parameters(index),
         body.text
     ));

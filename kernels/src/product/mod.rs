@@ -30,6 +30,9 @@ pub struct Product {
     pub experts: Option<Experts>,
     /// How x is computed from what is in memory: value function `pre(n, j, s…) -> vec4<f32>`.
     pub prologue: RowProgram,
+    /// Vectors of four of what the first workgroup along the weights stores besides: a function
+    /// `aside_I(n, j, s…)` in the prologue each.
+    pub aside: Vec<u32>,
     /// Whether x is computed once a workgroup and kept in workgroup memory.
     pub staged: bool,
     /// All bindings; planes of segment i are named by [`segment_prefix`].

@@ -183,8 +183,14 @@ impl Product {
                 threads,
                 &suffix,
             ));
+            let arguments = self.prologue.all_arguments(&suffix);
+            for (index, vectors) in self.aside.iter().enumerate() {
+                let _ = writeln!(
+                    text,
+                    "    if (tile == 0u) {{ for (var j = tid; j < {vectors}u; j += {threads}u) {{ aside_{index}(n_{t}, j{arguments}); }} }}"
+                );
+            }
             if self.staged {
-                let arguments = self.prologue.all_arguments(&suffix);
                 let _ = writeln!(
                     text,
                     "    for (var j = tid; j < VECTORS; j += {threads}u) {{ staged[{t}u * VECTORS + j] = pre(n_{t}, j{arguments}); }}"

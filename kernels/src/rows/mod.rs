@@ -11,42 +11,102 @@ use crate::template::fill;
 /// Everything a row kernel is made of.
 #[derive(Clone, Debug)]
 pub struct Rows {
+    /// What is computed of each token, each by workgroups of its own.
+    pub parts: Vec<Part>,
+    /// All bindings.
+    pub bindings: Vec<Binding>,
+    /// Functions that the parts' functions call.
+    pub helpers: String,
+    /// Threads of a workgroup.
+    pub threads: u32,
+}
+
+/// Rows of one width.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Rows of each token, each a workgroup's.
+    pub heads: u32,
     /// Elements over which statistics are taken.
     pub width: u32,
     /// Calls of `post` for a row.
     pub steps: u32,
     /// Statistics and functions, `post` included.
     pub program: RowProgram,
-    /// All bindings.
-    pub bindings: Vec<Binding>,
-    /// Threads of a workgroup.
-    pub threads: u32,
+}
+
+impl Part {
+    /// Statements for row `row`.
+    fn text(&self, threads: u32) -> String {
+        let prefix = &self.program.prefix;
+        format!(
+            "{}    for (var j = tid; j < {}u; j += {threads}u) {{ {prefix}post(row, j{}); }}\n",
+            self.program.statistics_text("row", self.width, threads, ""),
+            self.steps,
+            self.program.all_arguments("")
+        )
+    }
 }
 
 impl Rows {
+    /// Rows of each token, over all parts.
+    pub fn heads(&self) -> u32 {
+        self.parts.iter().map(|part| part.heads).sum()
+    }
+
     /// The kernel's text.
     pub fn shader(&self) -> Shader {
         let threads = self.threads;
-        let reduced = !self.program.statistics.is_empty();
-        let helpers = if reduced { self.program.reductions(threads) } else { String::new() };
+        let reducing = |part: &&Part| !part.program.statistics.is_empty();
+        // Parts that look for the largest need one function more, which the others do without.
+        let largest = |part: &&Part| part.program.needs_largest();
+        let reduced = self.parts.iter().find(largest).or(self.parts.iter().find(reducing));
+        let reductions = reduced.map_or(String::new(), |part| part.program.reductions(threads));
+        let functions: String = self.parts.iter().map(|p| p.program.functions.as_str()).collect();
         let wgsl = fill(
             include_str!("rows.wgsl"),
             &[
                 ("bindings", &declare(&self.bindings)),
-                ("helpers", &helpers),
-                ("functions", &self.program.functions),
+                ("helpers", &(reductions + &self.helpers)),
+                ("functions", &functions),
                 ("threads", &threads.to_string()),
-                ("statistics", &self.program.statistics_text("row", self.width, threads, "")),
-                ("steps", &self.steps.to_string()),
-                ("arguments", &self.program.all_arguments("")),
+                ("parts", &self.parts_text()),
             ],
         );
+        let steps: Vec<String> = self.parts.iter().map(|part| part.steps.to_string()).collect();
         Shader {
             family: "rows",
-            variant: format!("{} steps over {threads} threads", self.steps),
+            variant: format!("{} steps over {threads} threads", steps.join(" or ")),
             wgsl,
             workgroup: threads,
-            workgroup_bytes: if reduced { 4 * threads.div_ceil(4) } else { 0 },
+            workgroup_bytes: if reduced.is_some() { 4 * threads.div_ceil(4) } else { 0 },
         }
+    }
+
+    /// The part that this workgroup takes, by its row of the token.
+    fn parts_text(&self) -> String {
+        if let [only] = &self.parts[..] {
+            return format!("    let row = group.x;\n{}", only.text(self.threads));
+        }
+        let heads = self.heads();
+        let mut text = format!(
+            "    let token = group.x / {heads}u;\n    let head = group.x % {heads}u;\n    "
+        );
+        let mut first = 0;
+        for (index, part) in self.parts.iter().enumerate() {
+            let end = first + part.heads;
+            let condition = if index + 1 == self.parts.len() {
+                String::new()
+            } else {
+                format!("if (head < {end}u) ")
+            };
+            text.push_str(&format!(
+                "{condition}{{\n    let row = token * {}u + head - {first}u;\n{}    }}",
+                part.heads,
+                part.text(self.threads)
+            ));
+            text.push_str(if condition.is_empty() { "\n" } else { " else " });
+            first = end;
+        }
+        text
     }
 }

@@ -11,7 +11,4 @@ fn main(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(num_subgroups) subgroups: u32,
 ) {
-    let row = group.x;
-{{statistics}}
-    for (var j = tid; j < {{steps}}u; j += {{threads}}u) { post(row, j{{arguments}}); }
-}
+{{parts}}}

@@ -28,11 +28,11 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// The kernel's bindings: `state`, `x`, `step`, `decay`, `b`, `c`, `slots`, `positions`, `live`,
+    /// The kernel's bindings: `state`, `x`, `steps`, `decay`, `b`, `c`, `slots`, `positions`, `live`,
     /// `y`, then the extra ones.
     pub fn bindings(&self) -> Vec<Binding> {
         let bind = |name: &str, element, access| Binding { name: name.into(), element, access };
-        let floats = ["x", "step", "decay", "b", "c"];
+        let floats = ["x", "steps", "decay", "b", "c"];
         let ids = ["slots", "positions", "live"];
         let mut all = vec![bind("state", "f32", Access::Write)];
         all.extend(floats.map(|name| bind(name, "f32", Access::Read)));

@@ -24,7 +24,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             for (var s = 0u; s < WIDTH; s++) { kept[s] = state[start + s]; }
         }
         let fresh = positions[n] == 0u;
-        let size = step[n * HEADS + head];
+        let size = steps[n * HEADS + head];
         let scaled = size * x[n * CHANNELS + channel];
         var total = 0.0;
         for (var s = 0u; s < WIDTH; s++) {
