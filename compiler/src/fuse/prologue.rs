@@ -45,6 +45,11 @@ impl Fusion<'_> {
             let host = self.hosted(index, x);
             let mut pulled = Pulled { host, ..Pulled::default() };
             self.pull(x, Into::Prologue, &mut pulled);
+            let waits = |stop: &ValueId| host.is_some_and(|host| self.depends(*stop, host));
+            if pulled.stops.iter().any(waits) {
+                pulled = Pulled::default();
+                self.pull(x, Into::Prologue, &mut pulled);
+            }
             let out_row = self.graph.tensor(x).is_some_and(|t| t.rows == Some(RunDim::OutRows));
             let many = self.phase == Phase::Prefill && !(out_row && self.one_out_row);
             if many && pulled.normalized > 0 {
@@ -96,9 +101,10 @@ impl Fusion<'_> {
             return None;
         }
         let host = self.nearest_shared(x)?;
-        let epilogue = self.regions[index].members.keys();
-        let mut read = epilogue.flat_map(|m| graph.operands(*m)).filter(|v| *v != x);
-        let independent = read.all(|v| !self.depends(v, host));
+        let members = &self.regions[index].members;
+        let read = members.keys().flat_map(|m| graph.operands(*m));
+        let mut outside = read.filter(|v| *v != x && !members.contains_key(v));
+        let independent = outside.all(|v| !self.depends(v, host));
         (independent && !self.home.contains_key(&host)).then_some(host)
     }
 
