@@ -2,5 +2,6 @@
 pub mod arch;
 pub mod chat;
 pub mod gguf;
+mod mapped;
 pub mod synthetic;
 pub mod tokenizer;
