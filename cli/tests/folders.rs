@@ -1,5 +1,7 @@
 //! Commands on a Hugging Face folder in place of a GGUF file.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use serde_json::json;
