@@ -264,6 +264,21 @@ fn shown(value: &Value) -> serde_json::Value {
     }
 }
 
+/// What kind of model this is: a file of a version, or a folder of a class.
+fn kind(output: &Output) -> String {
+    match (&output.folder, output.gguf_version) {
+        (Some(Folder { class, mapping, files, .. }), _) => {
+            let files = match files.len() {
+                1 => "one safetensors file".to_string(),
+                count => format!("{count} safetensors files"),
+            };
+            format!("{class} in {files}, through {mapping}")
+        }
+        (None, Some(version)) => format!("GGUF version {version}"),
+        (None, None) => "synthetic".into(),
+    }
+}
+
 /// Everything for people.
 fn show(output: &Output) -> String {
     let unknown = || "unknown".to_string();
@@ -271,19 +286,6 @@ fn show(output: &Output) -> String {
     let served = match (&output.served_by, &output.not_served) {
         (Some(file), _) => file.clone(),
         (None, why) => format!("nothing: {}", why.as_deref().unwrap_or("no file does")),
-    };
-    let kind = match (&output.folder, output.gguf_version) {
-        (Some(folder), _) => format!(
-            "{} in {}, through {}",
-            folder.class,
-            match folder.files.len() {
-                1 => "one safetensors file".to_string(),
-                count => format!("{count} safetensors files"),
-            },
-            folder.mapping
-        ),
-        (None, Some(version)) => format!("GGUF version {version}"),
-        (None, None) => "synthetic".into(),
     };
     let mut text = String::new();
     // Writing to a string does not fail, here and below.
@@ -297,7 +299,7 @@ fn show(output: &Output) -> String {
          context       {}\n",
         output.model,
         bytes(output.file_bytes),
-        kind,
+        kind(output),
         output.architecture.clone().unwrap_or_else(unknown),
         served,
         count(output.parameters).trim_end(),
