@@ -5,6 +5,7 @@ use quarrel_compiler::CompileError;
 use quarrel_models::arch::{ArchError, ErrorKind};
 use quarrel_models::chat::ChatError;
 use quarrel_models::gguf::GgufError;
+use quarrel_models::hf::HfError;
 use quarrel_models::synthetic::SyntheticError;
 use quarrel_models::tokenizer::TokenizerError;
 use quarrel_reference::ReferenceError;
@@ -138,6 +139,12 @@ impl From<StoreError> for CliError {
 
 impl From<GgufError> for CliError {
     fn from(error: GgufError) -> CliError {
+        CliError::User(error.to_string())
+    }
+}
+
+impl From<HfError> for CliError {
+    fn from(error: HfError) -> CliError {
         CliError::User(error.to_string())
     }
 }

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 #[derive(Parser, Debug)]
 #[command(name = "quarrel", version, propagate_version = true)]
 #[command(
-    after_help = "MODEL is the path of a GGUF file, or a name: `quarrel list` shows the models \
+    after_help = "MODEL is the path of a GGUF file or of a Hugging Face folder, or a name: `quarrel list` shows the models \
 on this machine, `quarrel pull` fetches one.\n\nExit codes: 0 done, 1 something failed, 2 something \
 is wrong with the command, the model or the prompt.\n\nExamples:\n  quarrel pull smollm2\n  quarrel \
 run smollm2 \"Why is the sky blue?\"\n  quarrel plan smollm2"

@@ -1,38 +1,94 @@
-//! From a model's name to its graph: the file, the architecture that serves it, and its text side.
+//! From a model's name to its graph: the file or folder, the architecture that serves it, and its
+//! text side.
 
 use crate::background::Pending;
 use crate::error::{CliError, Result};
 use crate::options::PlanArgs;
 use crate::store::Store;
-use crate::text::Text;
+use crate::text::{self, Text};
 use quarrel_ir::graph::Graph;
-use quarrel_ir::weight::WeightSource;
+use quarrel_ir::weight::{TensorInfo, WeightSource};
 use quarrel_models::arch::{self, ArchFile, Facts, Summary};
-use quarrel_models::gguf::GgufFile;
+use quarrel_models::gguf::{GgufFile, Metadata};
+use quarrel_models::hf::{HfFolder, Mapping};
 use quarrel_models::synthetic::Synthetic;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where a model's facts and weights come from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// A file.
+    /// A GGUF file.
     File(Arc<GgufFile>),
+    /// A Hugging Face folder.
+    Folder(Arc<HfFolder>),
     /// A shape with weights made on the fly.
     Synthetic(Synthetic),
 }
 
 impl Source {
-    /// The file that a name or path stands for.
-    pub(crate) fn open(name: &str) -> Result<Source> {
+    /// The file or folder that a name or path stands for; `mappings` are the user's mapping files.
+    pub(crate) fn open(name: &str, mappings: &[PathBuf]) -> Result<Source> {
         let path = Store::open()?.resolve(name)?;
+        let mappings = user_mappings(mappings)?;
+        if path.is_dir() {
+            return Ok(Source::Folder(Arc::new(HfFolder::open(&path, &mappings)?)));
+        }
         Ok(Source::File(Arc::new(GgufFile::open(&path)?)))
+    }
+
+    /// The metadata of a file, or those that a folder presents; a synthetic model has none.
+    pub(crate) fn metadata(&self) -> Option<&Metadata> {
+        match self {
+            Source::File(file) => Some(file.metadata()),
+            Source::Folder(folder) => Some(folder.metadata()),
+            Source::Synthetic(_) => None,
+        }
+    }
+
+    /// The tensors, in the file's order.
+    pub(crate) fn tensors(&self) -> Vec<&TensorInfo> {
+        match self {
+            Source::File(file) => file.tensors().collect(),
+            Source::Folder(folder) => folder.tensors().collect(),
+            Source::Synthetic(model) => {
+                model.tensor_names().into_iter().filter_map(|name| model.tensor(name)).collect()
+            }
+        }
+    }
+
+    /// Bytes of the files.
+    pub(crate) fn size(&self) -> u64 {
+        match self {
+            Source::File(file) => file.size(),
+            Source::Folder(folder) => folder.size(),
+            Source::Synthetic(_) => 0,
+        }
+    }
+
+    /// The end ids that the model names apart from its tokenizer.
+    pub(crate) fn named_stop_ids(&self) -> Vec<u32> {
+        match self {
+            Source::File(file) => text::named_stop_ids(file.metadata()),
+            Source::Folder(folder) => folder.stop_ids().to_vec(),
+            Source::Synthetic(_) => Vec::new(),
+        }
+    }
+
+    /// What became of the tokenizer, where token ids are given in place of a text.
+    pub(crate) fn optional_text(&self, text: Result<Text>) -> Result<Option<Text>> {
+        match self {
+            Source::File(file) => text::optional(text, file.metadata()),
+            // A folder may do without, or have one that is not read.
+            Source::Folder(_) | Source::Synthetic(_) => Ok(text.ok()),
+        }
     }
 
     /// What architecture files may ask.
     pub(crate) fn facts(&self) -> &dyn Facts {
         match self {
             Source::File(file) => &**file,
+            Source::Folder(folder) => &**folder,
             Source::Synthetic(synthetic) => synthetic,
         }
     }
@@ -41,6 +97,7 @@ impl Source {
     pub(crate) fn weights(&self) -> &dyn WeightSource {
         match self {
             Source::File(file) => &**file,
+            Source::Folder(folder) => &**folder,
             Source::Synthetic(synthetic) => synthetic,
         }
     }
@@ -51,6 +108,10 @@ impl Source {
             Source::File(file) => {
                 let file = Arc::clone(file);
                 Pending::start(move || Text::of(file.metadata()))
+            }
+            Source::Folder(folder) => {
+                let folder = Arc::clone(folder);
+                Pending::start(move || Text::of_folder(&folder))
             }
             Source::Synthetic(_) => {
                 Pending::start(|| Err(CliError::user("a synthetic model has no tokenizer")))
@@ -63,7 +124,7 @@ impl Source {
 #[derive(clap::Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Named {
-    /// A GGUF file or a model's name
+    /// A GGUF file, a Hugging Face folder or a model's name
     model: Option<String>,
     /// A shape with pseudo-random weights, such as smollm2-135m:F16, llama-1b:Q4_0 or llama-8b:Q8_0
     #[arg(long, value_name = "SHAPE:FORMAT")]
@@ -77,11 +138,11 @@ impl Named {
         name.ok_or_else(|| CliError::user("name a model, or a shape with --synthetic"))
     }
 
-    /// Opens it.
-    pub(crate) fn source(&self) -> Result<Source> {
+    /// Opens it; `mappings` are the user's mapping files.
+    pub(crate) fn source(&self, mappings: &[PathBuf]) -> Result<Source> {
         match &self.synthetic {
             Some(text) => Ok(Source::Synthetic(Synthetic::parse(text)?)),
-            None => Source::open(self.name()?),
+            None => Source::open(self.name()?, mappings),
         }
     }
 }
@@ -135,21 +196,44 @@ impl Model {
 
 /// The folder in which users keep architecture files.
 pub(crate) fn user_folder() -> Option<PathBuf> {
+    Some(config_folder()?.join("arch"))
+}
+
+/// The folder of what users add.
+fn config_folder() -> Option<PathBuf> {
     let set = std::env::var_os("XDG_CONFIG_HOME").filter(|value| !value.is_empty());
     let config = set.map(PathBuf::from).or_else(dirs::config_dir)?;
-    Some(config.join("quarrel").join("arch"))
+    Some(config.join("quarrel"))
+}
+
+/// The files of a folder with this extension, by name; none where there is no such folder.
+fn files_of(folder: Option<PathBuf>, extension: &str) -> Vec<PathBuf> {
+    let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
+    let mut paths: Vec<PathBuf> =
+        entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
+    paths.sort();
+    paths
+}
+
+/// The user's mapping files: those given, then those of the user's folder.
+fn user_mappings(given: &[PathBuf]) -> Result<Vec<Mapping>> {
+    let own = files_of(config_folder().map(|folder| folder.join("hf")), "map");
+    let read = |path: &PathBuf| -> Result<Mapping> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|why| {
+            CliError::User(format!("the mapping file {name} cannot be read: {why}"))
+        })?;
+        Mapping::parse(&name, &text).map_err(|error| CliError::User(error.to_string()))
+    };
+    given.iter().chain(&own).map(read).collect()
 }
 
 /// The user's architecture files: those given, then those of the user's folder whose names are not
 /// among them.
 pub(crate) fn user_architectures(given: &[PathBuf]) -> Result<Vec<ArchFile>> {
     let mut files = given.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
-    let entries = user_folder().and_then(|folder| std::fs::read_dir(folder).ok());
-    let mut paths: Vec<PathBuf> =
-        entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "arch"));
-    paths.sort();
-    for path in paths {
+    for path in files_of(user_folder(), "arch") {
         let file = read(&path)?;
         if !files.iter().any(|known| known.name() == file.name()) {
             files.push(file);

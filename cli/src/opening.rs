@@ -6,9 +6,8 @@ use crate::background::Pending;
 use crate::error::{CliError, Result};
 use crate::model::{Model, Source};
 use crate::options::PlanArgs;
-use crate::text::{self, Text};
+use crate::text::Text;
 use quarrel_ir::plan::Phase;
-use quarrel_models::gguf::Metadata;
 use std::time::{Duration, Instant};
 
 /// A model on its way.
@@ -46,7 +45,7 @@ impl<'a> Opening<'a> {
     /// Opens the file, starts everything else, and builds the graph.
     pub(crate) fn start(name: &str, plan: &'a PlanArgs) -> Result<Opening<'a>> {
         let started = Instant::now();
-        let source = Source::open(name)?;
+        let source = Source::open(name, &plan.mapping)?;
         let device = Device::start(plan);
         let text = source.start_text();
         let model = Model::bind(name, source, plan)?;
@@ -69,18 +68,10 @@ impl<'a> Opening<'a> {
     /// The tokenizer, once, where the prompt is given as ids: `None` if there is none to be had.
     pub(crate) fn optional_text(&mut self) -> Result<Option<Text>> {
         let text = self.take_text()?;
-        let Some(metadata) = self.metadata() else { return Ok(None) };
-        let text = text::optional(text, metadata).map_err(|error| error.at(&self.model.name))?;
+        let text = self.model.source.optional_text(text);
+        let text = text.map_err(|error| error.at(&self.model.name))?;
         // With another vocabulary its pieces would be wrong: ids speak for themselves then.
         Ok(text.filter(|text| self.model.check_vocabulary(text).is_ok()))
-    }
-
-    /// The file's metadata; a synthetic model has none.
-    pub(crate) fn metadata(&self) -> Option<&Metadata> {
-        match &self.model.source {
-            Source::File(file) => Some(file.metadata()),
-            Source::Synthetic(_) => None,
-        }
     }
 
     /// Waits for the device and compiles for `context` positions and logits of `out_rows` rows.

@@ -15,6 +15,10 @@ pub(crate) struct PlanArgs {
     /// Add an architecture file; one of the same name replaces a built-in one (repeatable)
     #[arg(long = "arch", value_name = "FILE")]
     pub(crate) arch: Vec<PathBuf>,
+    /// Add a mapping file for a class of Hugging Face folders; it comes before a built-in one
+    /// (repeatable)
+    #[arg(long = "mapping", value_name = "FILE")]
+    pub(crate) mapping: Vec<PathBuf>,
     /// The device: a number or part of a name as `quarrel devices` lists them, or `reference` for
     /// the slow, exact interpreter on the CPU
     #[arg(long, value_name = "DEVICE")]

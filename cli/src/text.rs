@@ -4,6 +4,7 @@ use crate::error::{CliError, Result};
 use crate::options::PromptArgs;
 use quarrel_models::chat::{ChatTemplate, Message};
 use quarrel_models::gguf::Metadata;
+use quarrel_models::hf::HfFolder;
 use quarrel_models::tokenizer::{Tokenizer, TokenizerError, TokenizerSpec};
 use std::io::Read;
 
@@ -20,6 +21,12 @@ impl Text {
         let tokenizer = Tokenizer::from_spec(TokenizerSpec::from_metadata(metadata)?)?;
         let template = metadata.string("tokenizer.chat_template");
         let template = template.filter(|text| !text.is_empty()).map(String::from);
+        Ok(Text { tokenizer, template })
+    }
+
+    /// What a folder's tokenizer files describe.
+    pub(crate) fn of_folder(folder: &HfFolder) -> Result<Text> {
+        let (tokenizer, template) = folder.tokenizer()?;
         Ok(Text { tokenizer, template })
     }
 

@@ -2,5 +2,7 @@
 pub mod arch;
 pub mod chat;
 pub mod gguf;
+pub mod hf;
+mod mapped;
 pub mod synthetic;
 pub mod tokenizer;

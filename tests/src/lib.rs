@@ -12,6 +12,7 @@ pub mod architectures;
 pub mod differ;
 pub mod facts;
 pub mod feed;
+pub mod folder;
 pub mod little;
 pub mod smollm2;
 pub mod synthetic;

@@ -122,7 +122,7 @@ fn show(name: &str) -> Result<()> {
 }
 
 fn check(path: &std::path::Path, model: Option<&str>, json: bool) -> Result<()> {
-    let source = model.map(Source::open).transpose()?;
+    let source = model.map(|model| Source::open(model, &[])).transpose()?;
     let findings = match model::read(path) {
         Ok(file) => file.check(source.as_ref().map(Source::facts)).findings,
         Err(CliError::Arch(error)) => vec![error],

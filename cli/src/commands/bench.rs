@@ -97,7 +97,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     if args.prompt_len == 0 && args.gen_len == 0 {
         return Err(CliError::user("nothing to measure: --prompt-len and --gen-len are both 0"));
     }
-    let source = args.model.source()?;
+    let source = args.model.source(&args.plan.mapping)?;
     let device = Device::start(&args.plan);
     let model = Model::bind(args.model.name()?, source, &args.plan)?;
     let gpu = device.wait()?.gpu("quarrel bench")?;

@@ -21,7 +21,7 @@ use std::time::Instant;
 rhymes.\" --temp 0.8\n  printf 'Hello\\nAnd now?\\n' | quarrel chat smollm2"
 )]
 pub(crate) struct Args {
-    /// A GGUF file or a model's name
+    /// A GGUF file, a Hugging Face folder or a model's name
     model: String,
     /// A system message
     #[arg(long, value_name = "TEXT")]

@@ -1,4 +1,4 @@
-//! `quarrel inspect`: what a model's file holds, and what it needs to run.
+//! `quarrel inspect`: what a model's file or folder holds, and what it needs to run.
 
 use crate::backend::Device;
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::options::PlanArgs;
 use crate::output::{self, Table, bytes, count};
 use quarrel_ir::format::Format;
 use quarrel_ir::weight::TensorInfo;
-use quarrel_models::gguf::{Array, GgufFile, Value};
+use quarrel_models::gguf::{Array, Value};
 use quarrel_runtime::MemoryNeeds;
 use serde::Serialize;
 use serde_json::{Map, json};
@@ -24,7 +24,7 @@ const SHOWN: usize = 6;
 .formats\n  quarrel inspect model.gguf --ctx 32768"
 )]
 pub(crate) struct Args {
-    /// A GGUF file or a model's name
+    /// A GGUF file, a Hugging Face folder or a model's name
     model: String,
     /// Print everything as JSON; long arrays are shortened there too
     #[arg(long)]
@@ -38,7 +38,10 @@ pub(crate) struct Args {
 struct Output {
     model: String,
     file_bytes: u64,
-    gguf_version: u32,
+    /// Of a GGUF file.
+    gguf_version: Option<u32>,
+    /// Of a Hugging Face folder.
+    folder: Option<Folder>,
     architecture: Option<String>,
     /// The architecture file that serves it.
     served_by: Option<String>,
@@ -53,6 +56,18 @@ struct Output {
     needs: Needs,
     metadata: Map<String, serde_json::Value>,
     tensors: Vec<Tensor>,
+}
+
+/// What is particular to a folder.
+#[derive(Serialize)]
+struct Folder {
+    class: String,
+    /// The mapping file that presents it as a GGUF file.
+    mapping: String,
+    /// The safetensors files.
+    files: Vec<String>,
+    /// Its tensors that nothing takes.
+    unused: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -99,36 +114,54 @@ struct Needs {
 }
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
-    let source = Source::open(&args.model)?;
-    let Source::File(file) = &source else { return Ok(()) };
-    let file = std::sync::Arc::clone(file);
+    let source = Source::open(&args.model, &args.plan.mapping)?;
+    let shared = source.clone();
     let device = Device::start(&args.plan);
     let text = source.start_text();
     let model = Model::bind(&args.model, source, &args.plan);
     let needs = needs(args, model.as_ref().ok(), device.wait());
-    let tensors: Vec<Tensor> = file.tensors().map(tensor).collect();
+    let tensors: Vec<Tensor> = shared.tensors().into_iter().map(tensor).collect();
     let summary = model.as_ref().ok().map(|model| &model.summary);
     let output = Output {
         model: args.model.clone(),
-        file_bytes: file.size(),
-        gguf_version: file.version(),
-        architecture: file.architecture().map(String::from),
+        file_bytes: shared.size(),
+        gguf_version: match &shared {
+            Source::File(file) => Some(file.version()),
+            Source::Folder(_) | Source::Synthetic(_) => None,
+        },
+        folder: folder(&shared),
+        architecture: shared.facts().architecture().map(String::from),
         layers: summary.map(|summary| summary.layers),
         vocabulary: summary.map(|summary| summary.vocabulary),
         context_length: summary.and_then(|summary| summary.context_length),
         served_by: model.as_ref().ok().map(|model| model.arch.clone()),
         not_served: model.as_ref().err().map(ToString::to_string),
-        parameters: file.tensors().map(TensorInfo::elements).sum(),
-        formats: formats(&file),
+        parameters: shared.tensors().into_iter().map(TensorInfo::elements).sum(),
+        formats: formats(&shared),
         tokenizer: tokenizer(text.wait()),
         needs,
-        metadata: file.metadata().iter().map(|(k, v)| (k.into(), shown(v))).collect(),
+        metadata: shared
+            .metadata()
+            .into_iter()
+            .flat_map(|metadata| metadata.iter().map(|(k, v)| (k.into(), shown(v))))
+            .collect(),
         tensors,
     };
     match args.json {
         true => output::json_file(&output),
         false => output::text(&show(&output)),
     }
+}
+
+/// What is particular to a folder, if this is one.
+fn folder(source: &Source) -> Option<Folder> {
+    let Source::Folder(folder) = source else { return None };
+    Some(Folder {
+        class: folder.class().into(),
+        mapping: folder.mapping().into(),
+        files: folder.weight_files().map(|path| path.display().to_string()).collect(),
+        unused: folder.unused().to_vec(),
+    })
 }
 
 /// Compiles for the device, if there is one, and reads off the memory.
@@ -196,9 +229,9 @@ fn size(info: &TensorInfo) -> u64 {
     blocks * info.format.block_bytes() as u64
 }
 
-fn formats(file: &GgufFile) -> Vec<FormatUse> {
+fn formats(source: &Source) -> Vec<FormatUse> {
     let mut uses: BTreeMap<Format, FormatUse> = BTreeMap::new();
-    for info in file.tensors() {
+    for info in source.tensors() {
         let format = info.format;
         let entry =
             uses.entry(format).or_insert(FormatUse { format, tensors: 0, parameters: 0, bytes: 0 });
@@ -231,6 +264,21 @@ fn shown(value: &Value) -> serde_json::Value {
     }
 }
 
+/// What kind of model this is: a file of a version, or a folder of a class.
+fn kind(output: &Output) -> String {
+    match (&output.folder, output.gguf_version) {
+        (Some(Folder { class, mapping, files, .. }), _) => {
+            let files = match files.len() {
+                1 => "one safetensors file".to_string(),
+                count => format!("{count} safetensors files"),
+            };
+            format!("{class} in {files}, through {mapping}")
+        }
+        (None, Some(version)) => format!("GGUF version {version}"),
+        (None, None) => "synthetic".into(),
+    }
+}
+
 /// Everything for people.
 fn show(output: &Output) -> String {
     let unknown = || "unknown".to_string();
@@ -243,7 +291,7 @@ fn show(output: &Output) -> String {
     // Writing to a string does not fail, here and below.
     let _ = write!(
         text,
-        "model         {} ({}, GGUF version {})\n\
+        "model         {} ({}, {})\n\
          architecture  {}, served by {}\n\
          parameters    {}\n\
          layers        {}\n\
@@ -251,7 +299,7 @@ fn show(output: &Output) -> String {
          context       {}\n",
         output.model,
         bytes(output.file_bytes),
-        output.gguf_version,
+        kind(output),
         output.architecture.clone().unwrap_or_else(unknown),
         served,
         count(output.parameters).trim_end(),
@@ -261,6 +309,10 @@ fn show(output: &Output) -> String {
     );
     text += &show_tokenizer(&output.tokenizer);
     text += &show_needs(&output.needs);
+    let unused = output.folder.as_ref().map_or(&[][..], |folder| &folder.unused);
+    if !unused.is_empty() {
+        let _ = writeln!(text, "not used      {}", unused.join(", "));
+    }
     let mut table = Table::new(["format", "tensors", "parameters", "size"]);
     for FormatUse { format, tensors, parameters, bytes: size } in &output.formats {
         table.row([format.to_string(), tensors.to_string(), parameters.to_string(), bytes(*size)]);

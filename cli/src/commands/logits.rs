@@ -19,7 +19,7 @@ logits model.gguf --prompt-tokens 1,17,93 --json\n  quarrel logits smollm2 --all
 three\""
 )]
 pub(crate) struct Args {
-    /// A GGUF file or a model's name
+    /// A GGUF file, a Hugging Face folder or a model's name
     model: String,
     #[command(flatten)]
     prompt: PromptArgs,

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 model.gguf --file text.txt --device reference --json"
 )]
 pub(crate) struct Args {
-    /// A GGUF file or a model's name
+    /// A GGUF file, a Hugging Face folder or a model's name
     model: String,
     /// The text (`-`: standard input)
     #[arg(long, value_name = "FILE")]

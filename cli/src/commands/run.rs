@@ -4,7 +4,7 @@ use crate::error::{CliError, Result};
 use crate::generation::{Answer, Speaker, Stream, Timings, summarise};
 use crate::opening::{Opening, Ready};
 use crate::options::{PlanArgs, PromptArgs, SamplingArgs};
-use crate::text::{Text, check_prompt, named_stop_ids};
+use crate::text::{Text, check_prompt};
 use crate::{interrupt, output};
 use quarrel_ir::plan::Phase;
 use quarrel_runtime::StopReason;
@@ -22,7 +22,7 @@ smollm2 --raw -n 20 \"The capital of France is\"\n  quarrel run smollm2 --temp 0
 story\"\n  git diff | quarrel run model.gguf --system \"Summarise this change.\" -\n  quarrel run \
 model.gguf --prompt-tokens 1,17,93 --json\n  quarrel run smollm2 --batch prompts.txt > answers.jsonl")]
 pub(crate) struct Args {
-    /// A GGUF file or a model's name
+    /// A GGUF file, a Hugging Face folder or a model's name
     model: String,
     #[command(flatten)]
     prompt: PromptArgs,
@@ -145,10 +145,9 @@ fn encode(args: &Args, opening: &mut Opening<'_>, texts: &[String]) -> Result<Pr
 /// A prompt that is given as ids.
 fn given_ids(args: &Args, opening: &mut Opening<'_>) -> Result<Prompts> {
     let text = opening.optional_text()?;
-    let stop = match (&text, opening.metadata()) {
-        (Some(text), _) => text.stop_ids(),
-        (None, Some(metadata)) => named_stop_ids(metadata),
-        (None, None) => Vec::new(),
+    let stop = match &text {
+        Some(text) => text.stop_ids(),
+        None => opening.model.source.named_stop_ids(),
     };
     Ok(Prompts { each: args.prompt.prompt_tokens.clone().into_iter().collect(), text, stop })
 }

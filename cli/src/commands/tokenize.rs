@@ -16,7 +16,7 @@ use serde::Serialize;
 smollm2 --json \"<|im_start|>user\""
 )]
 pub(crate) struct Args {
-    /// A GGUF file or a model's name
+    /// A GGUF file, a Hugging Face folder or a model's name
     model: String,
     /// The text; `-` reads it from the standard input
     text: String,
@@ -38,7 +38,7 @@ struct Output {
 pub(crate) fn execute(args: &Args) -> Result<()> {
     let given = PromptArgs { prompt: Some(args.text.clone()), prompt_tokens: None };
     let input = given.text()?.unwrap_or_default();
-    let text = Source::open(&args.model)?.start_text().wait();
+    let text = Source::open(&args.model, &[])?.start_text().wait();
     let tokenizer = text.map_err(|error| error.at(&args.model))?.tokenizer;
     let tokens = match args.no_bos {
         true => tokenizer.encode(&input, true)?,

@@ -126,6 +126,42 @@ pub enum Fault {
         /// The type's name and number.
         type_name: String,
     },
+    /// A part of a split model whose name does not say which.
+    #[error(
+        "this is part {no} of a model in {count} files, but its name does not end in {ending:?}, so \
+         that the others cannot be found: give the parts their names back"
+    )]
+    SplitName {
+        /// The part, from 1.
+        no: usize,
+        /// All parts.
+        count: usize,
+        /// How its name should end.
+        ending: String,
+    },
+    /// Parts of a split model are not there.
+    #[error(
+        "the model is split over {count} files, of which {missing} {} not in the same folder: fetch \
+         what is missing",
+        if missing.contains([',', ' ']) { "are" } else { "is" }
+    )]
+    MissingParts {
+        /// All parts.
+        count: usize,
+        /// Names of those that are missing, the first few.
+        missing: String,
+    },
+    /// A file in the place of a part is not that part.
+    #[error(
+        "this should be part {no} of {count} of a split model, but says that it is something else: \
+         fetch all parts again, from one place"
+    )]
+    WrongPart {
+        /// The part, from 1.
+        no: usize,
+        /// All parts.
+        count: usize,
+    },
 }
 
 fn version_hint(version: u32) -> &'static str {

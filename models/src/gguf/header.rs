@@ -261,7 +261,9 @@ fn place_tensors(
         let start = data.and_then(|data| data.checked_add(offset));
         let range = start.and_then(|start| Some(start..start.checked_add(length)?));
         match range {
-            Some(range) if range.end <= size => Ok(Tensor { info, range: as_indices(&range) }),
+            Some(range) if range.end <= size => {
+                Ok(Tensor { info, range: as_indices(&range), part: 0 })
+            }
             _ => Err(Fault::Truncated {
                 field: format!("the data of tensor {:?}", shorten(&info.name)),
                 end: range.map_or(u64::MAX, |range| range.end),

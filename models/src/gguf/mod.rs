@@ -5,6 +5,7 @@
 //! | `mod.rs` | [`GgufFile`]: the opened file as a [`WeightSource`] |
 //! | `header.rs` | reading and checking the header: metadata, then the tensor table |
 //! | `cursor.rs` | bounds-checked reading of the header's primitives |
+//! | `split.rs` | models in several files |
 //! | `value.rs` | metadata values and typed access to them |
 //! | `types.rs` | ggml's type numbers and their names |
 //! | `error.rs` | what can be wrong with a file, in words for its owner |
@@ -12,12 +13,12 @@
 //!
 //! Every length, offset, count and type is checked against the file's size first, so a damaged or
 //! hostile file yields a [`GgufError`], never a panic, and memory use stays within a small multiple
-//! of the file's size. Tensor data are not looked at. Models split over several files and
-//! big-endian files are not read.
+//! of the file's size. Tensor data are not looked at. Big-endian files are not read.
 
 mod cursor;
 mod error;
 mod header;
+mod split;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -27,28 +28,29 @@ pub mod write;
 pub use error::{Fault, GgufError};
 pub use value::{Array, Metadata, Strings, Value};
 
+use crate::mapped::Bytes;
 use header::Header;
-use memmap2::Mmap;
 use quarrel_ir::weight::{TensorInfo, WeightError, WeightSource};
+use split::{Part, Place};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-/// An open GGUF file.
+/// An open GGUF file, or several that hold one model.
 ///
-/// The file must not change while it is open: see [`GgufFile::open`].
+/// The files must not change while they are open: see [`GgufFile::open`].
 #[derive(Debug)]
 pub struct GgufFile {
-    bytes: Bytes,
+    /// The files' contents: one, or each part of a split model in order.
+    parts: Vec<Bytes>,
     version: u32,
     metadata: Metadata,
     tensors: Vec<Tensor>,
     by_name: HashMap<String, usize>,
 }
 
-/// A tensor's description and the bytes that hold it, counted from the start of the file.
+/// A tensor's description and the bytes that hold it, counted from the start of its file.
 ///
 /// Invariant, established by `header.rs`: the range lies within the file and its length is what
 /// format and shape say.
@@ -56,61 +58,71 @@ pub struct GgufFile {
 struct Tensor {
     info: TensorInfo,
     range: Range<usize>,
-}
-
-/// The file's contents.
-#[derive(Debug)]
-enum Bytes {
-    Mapped(Mmap),
-    Owned(Vec<u8>),
-}
-
-impl Bytes {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Owned(vec) => vec,
-        }
-    }
+    /// The file that holds it.
+    part: usize,
 }
 
 impl GgufFile {
-    /// Maps the file at `path` into memory and reads its header.
+    /// Maps the file at `path` into memory and reads its header. Of a model that is split over
+    /// several files, `path` is any part; the others lie beside it.
     ///
-    /// Another process that shortens the file while it is open can end this one with a bus error:
+    /// Another process that shortens a file while it is open can end this one with a bus error:
     /// the operating system offers no map that is safe from that. Files are replaced by renaming,
     /// never rewritten in place, by everything that fetches models.
     ///
     /// # Errors
-    /// [`GgufError::Io`] where the file cannot be opened, [`GgufError::Invalid`] where its contents
-    /// are not a GGUF file that Quarrel reads.
+    /// [`GgufError::Io`] where a file cannot be opened, [`GgufError::Invalid`] where its contents
+    /// are not a GGUF file that Quarrel reads, or a part is missing.
     pub fn open(path: &Path) -> Result<GgufFile, GgufError> {
-        let io = |why: std::io::Error| GgufError::Io { path: path.into(), why };
-        let file = File::open(path).map_err(io)?;
-        let about = file.metadata().map_err(io)?;
+        let part = open_part(path)?;
         let invalid = |fault| GgufError::Invalid { file: path.display().to_string(), fault };
-        if !about.is_file() {
-            return Err(invalid(Fault::NotAFile));
-        }
-        if about.len() == 0 {
-            return Err(invalid(Fault::Empty));
-        }
-        let bytes = Bytes::Mapped(map(&file).map_err(io)?);
-        GgufFile::read(bytes).map_err(invalid)
+        let Some(place) = Place::of(&part.header).map_err(invalid)? else {
+            return Ok(GgufFile::single(part));
+        };
+        let paths = split::paths(path, place).map_err(invalid)?;
+        let parts = paths.iter().map(|path| open_part(path)).collect::<Result<_, _>>()?;
+        split::assemble(parts)
     }
 
     /// Reads a file that is in memory already.
     ///
     /// # Errors
-    /// [`GgufError::Invalid`] where the bytes are not a GGUF file that Quarrel reads.
+    /// [`GgufError::Invalid`] where the bytes are not a GGUF file that Quarrel reads, or one part
+    /// of several.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<GgufFile, GgufError> {
-        GgufFile::read(Bytes::Owned(bytes))
-            .map_err(|fault| GgufError::Invalid { file: "the given bytes".into(), fault })
+        GgufFile::from_parts(vec![bytes])
     }
 
-    fn read(bytes: Bytes) -> Result<GgufFile, Fault> {
-        let Header { version, metadata, tensors, by_name } = Header::read(bytes.as_slice())?;
-        Ok(GgufFile { bytes, version, metadata, tensors, by_name })
+    /// Reads the parts of a model that are in memory already, in their order.
+    ///
+    /// # Errors
+    /// [`GgufError::Invalid`] where the bytes are not GGUF files that Quarrel reads, or do not
+    /// belong together.
+    pub fn from_parts(parts: Vec<Vec<u8>>) -> Result<GgufFile, GgufError> {
+        let (mut read, count) = (Vec::new(), parts.len());
+        for (index, bytes) in parts.into_iter().enumerate() {
+            let name = match count {
+                1 => "the given bytes".to_string(),
+                _ => format!("part {} of the given bytes", index + 1),
+            };
+            read.push(read_part(name, Bytes::Owned(bytes))?);
+        }
+        let alone = match &read[..] {
+            [] => return Err(GgufError::Invalid { file: "no bytes".into(), fault: Fault::Empty }),
+            [only] => Place::of(&only.header)
+                .map_err(|fault| GgufError::Invalid { file: only.name.clone(), fault })?
+                .is_none(),
+            _ => false,
+        };
+        match (alone, read.pop()) {
+            (true, Some(part)) => Ok(GgufFile::single(part)),
+            (_, last) => split::assemble(read.into_iter().chain(last).collect()),
+        }
+    }
+
+    fn single(part: Part) -> GgufFile {
+        let Header { version, metadata, tensors, by_name } = part.header;
+        GgufFile { parts: vec![part.bytes], version, metadata, tensors, by_name }
     }
 
     /// The version of the format, 2 or 3.
@@ -118,9 +130,9 @@ impl GgufFile {
         self.version
     }
 
-    /// The file's size in bytes.
+    /// The file's size in bytes, or that of all parts.
     pub fn size(&self) -> u64 {
-        self.bytes.as_slice().len() as u64
+        self.parts.iter().map(|part| part.as_slice().len() as u64).sum()
     }
 
     /// The metadata, in the file's order.
@@ -152,43 +164,29 @@ impl WeightSource for GgufFile {
     fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, WeightError> {
         let tensor = self.tensor(name).ok_or_else(|| WeightError::Missing(name.into()))?;
         // In bounds by the invariant of `Tensor`.
-        Ok(Cow::Borrowed(&self.bytes.as_slice()[tensor.range.clone()]))
+        Ok(Cow::Borrowed(&self.parts[tensor.part].as_slice()[tensor.range.clone()]))
     }
 
     fn release(&self, name: &str) {
-        if let (Bytes::Mapped(map), Some(tensor)) = (&self.bytes, self.tensor(name)) {
-            release_pages(map, &tensor.range);
+        if let Some(tensor) = self.tensor(name) {
+            self.parts[tensor.part].release(&tensor.range);
         }
     }
 }
 
-/// Maps the whole file, read-only.
-#[allow(unsafe_code, reason = "mapping a file has no safe interface")]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the map is private and read-only, and is only ever read as bytes. That the file is
-    // not changed meanwhile is a condition that `GgufFile::open` documents.
-    unsafe { Mmap::map(file) }
-}
-
-/// Tells the system that the whole pages within `range` are not needed again.
-#[cfg(unix)]
-#[allow(unsafe_code, reason = "this advice has no safe interface")]
-fn release_pages(map: &Mmap, range: &Range<usize>) {
-    /// A multiple of every page size in use (4, 16 and 64 KiB), so that no neighbour's page goes.
-    const PAGES: usize = 64 << 10;
-    let start = range.start.next_multiple_of(PAGES);
-    let end = range.end / PAGES * PAGES;
-    if start < end {
-        // SAFETY: the map is a private, read-only, never written view of a file: dropped pages are
-        // read from the file again if they are touched again.
-        let advised = unsafe {
-            map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
-        };
-        // Only a hint: where the system declines it the pages merely stay.
-        drop(advised);
+/// Maps one file and reads its header.
+fn open_part(path: &Path) -> Result<Part, GgufError> {
+    let name = path.display().to_string();
+    let bytes = Bytes::open(path).map_err(|why| GgufError::Io { path: path.into(), why })?;
+    match bytes {
+        Some(bytes) => read_part(name, bytes),
+        None => Err(GgufError::Invalid { file: name, fault: Fault::NotAFile }),
     }
 }
 
-/// Mapped pages are the system's own business here.
-#[cfg(not(unix))]
-fn release_pages(_map: &Mmap, _range: &Range<usize>) {}
+fn read_part(name: String, bytes: Bytes) -> Result<Part, GgufError> {
+    match Header::read(bytes.as_slice()) {
+        Ok(header) => Ok(Part { name, bytes, header }),
+        Err(fault) => Err(GgufError::Invalid { file: name, fault }),
+    }
+}

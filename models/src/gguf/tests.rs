@@ -381,3 +381,82 @@ proptest! {
         exercise([&b"GGUF\x03\0\0\0"[..], &tail].concat());
     }
 }
+
+/// Part `no` of `count`, with these tensors of one element.
+fn part(no: u16, count: u16, all: i32, tensors: &[&str]) -> Vec<u8> {
+    let mut writer = GgufWriter::new();
+    if no == 0 {
+        writer = writer.metadata("general.architecture", "llama");
+    }
+    writer = writer.metadata("split.no", no).metadata("split.count", count);
+    writer = writer.metadata("split.tensors.count", all);
+    for name in tensors {
+        writer = writer.tensor(name, Format::F32, &[1], &(no as f32).to_le_bytes());
+    }
+    writer.finish()
+}
+
+fn split_message(parts: &[Vec<u8>]) -> String {
+    GgufFile::from_parts(parts.to_vec()).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn parts_are_one_model_from_any_of_their_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let parts = [part(0, 3, 3, &[]), part(1, 3, 3, &["a", "b"]), part(2, 3, 3, &["c"])];
+    let path = |no: usize| folder.path().join(format!("m-{no:05}-of-00003.gguf"));
+    for (no, bytes) in parts.iter().enumerate() {
+        std::fs::write(path(no + 1), bytes).unwrap();
+    }
+    for no in 1..=3 {
+        let file = GgufFile::open(&path(no)).unwrap();
+        assert_eq!(file.architecture(), Some("llama"));
+        assert_eq!(file.size(), parts.iter().map(|part| part.len() as u64).sum::<u64>());
+        for (name, value) in [("a", 1f32), ("b", 1.0), ("c", 2.0)] {
+            assert_eq!(&*file.bytes(name).unwrap(), value.to_le_bytes(), "{name}");
+            file.release(name);
+        }
+    }
+    std::fs::rename(path(1), folder.path().join("other.gguf")).unwrap();
+    std::fs::remove_file(path(3)).unwrap();
+    let error = GgufFile::open(&path(2)).unwrap_err().to_string();
+    assert!(error.contains("m-00001-of-00003.gguf, m-00003-of-00003.gguf are not"), "{error}");
+    let error = GgufFile::open(&folder.path().join("other.gguf")).unwrap_err().to_string();
+    assert!(error.contains("\"-00001-of-00003.gguf\""), "{error}");
+}
+
+#[test]
+fn parts_that_do_not_belong_together_are_refused() {
+    let good = [part(0, 2, 2, &["a"]), part(1, 2, 2, &["b"])];
+    assert!(GgufFile::from_parts(good.to_vec()).is_ok());
+    let refused = |second: Vec<u8>, words: &str| {
+        let message = split_message(&[good[0].clone(), second]);
+        assert!(message.contains(words), "{message}");
+    };
+    refused(part(1, 2, 2, &["a"]), "part 2 of the given bytes: the tensor \"a\" is also in part 1");
+    refused(part(0, 2, 2, &["b"]), "should be part 2 of 2");
+    refused(part(1, 3, 2, &["b"]), "should be part 2 of 2");
+    refused(part(1, 2, 2, &["b", "c"]), "the 2 parts hold 3 tensors");
+    refused(part(2, 2, 2, &["b"]), "is 2, but there are 2 parts");
+    refused(GgufWriter::new().finish(), "should be part 2 of 2");
+    assert!(split_message(&good[..1]).contains("should be part 1 of 1"));
+    assert!(split_message(&[]).contains("empty"));
+    let odd = GgufWriter::new().metadata("split.count", "two").finish();
+    assert!(split_message(&[odd]).contains("no number from 0 to 65535"));
+    let whole = GgufWriter::new().metadata("split.count", 1u16).finish();
+    assert!(GgufFile::from_bytes(whole).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn damaged_parts_never_panic(at in any::<prop::sample::Index>(), byte: u8, which in 0..2usize) {
+        let mut parts = [part(0, 2, 2, &["a"]), part(1, 2, 2, &["b"])];
+        let at = at.index(parts[which].len());
+        parts[which][at] = byte;
+        if let Ok(file) = GgufFile::from_parts(parts.to_vec()) {
+            for info in file.tensors() {
+                assert!(!file.bytes(&info.name).unwrap().is_empty());
+            }
+        }
+    }
+}

@@ -7,6 +7,14 @@ pub enum TokenizerError {
     /// The file says nothing of a tokenizer.
     #[error("the file has no tokenizer (no metadata key `tokenizer.ggml.model`)")]
     NoTokenizer,
+    /// The folder has no tokenizer.
+    #[error("the folder has no tokenizer.json: give token ids with --prompt-tokens")]
+    NoTokenizerFile,
+    /// A folder's tokenizer, which is not read.
+    #[error(
+        "the tokenizer of a Hugging Face folder is not read yet: give token ids with --prompt-tokens"
+    )]
+    FolderTokenizer,
     /// A metadata key that a tokenizer needs is absent.
     #[error("the tokenizer's metadata key `{key}` is missing")]
     MissingKey {

@@ -99,7 +99,8 @@ enum Stage {
 }
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
-    let model = Model::bind(args.model.name()?, args.model.source()?, &args.plan)?;
+    let model =
+        Model::bind(args.model.name()?, args.model.source(&args.plan.mapping)?, &args.plan)?;
     if let Some(Stage::Graph) = args.stage {
         return output::text(&model.graph.to_string());
     }
