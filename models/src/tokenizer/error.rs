@@ -54,6 +54,20 @@ pub enum TokenizerError {
         /// Token types in the file.
         types: usize,
     },
+    /// The list of scores is not as long as the list of tokens.
+    #[error("the file has {tokens} tokens but {scores} scores")]
+    ScoreCount {
+        /// Tokens in the file.
+        tokens: usize,
+        /// Scores in the file.
+        scores: usize,
+    },
+    /// A score that cannot be compared with others.
+    #[error("the score of token {id} is not a number")]
+    BadScore {
+        /// The token.
+        id: u32,
+    },
     /// A token type outside the format's 0 to 6.
     #[error("token {id} has the unknown type {value}; types are 0 to 6")]
     BadType {

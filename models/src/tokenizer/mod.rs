@@ -9,6 +9,7 @@ mod byte_level;
 mod error;
 mod metadata;
 mod pre_tokenizer;
+mod sentence_piece;
 mod spec;
 mod special;
 mod stop;
@@ -26,14 +27,19 @@ use vocab::Vocab;
 
 /// A kind of tokenizer: what it makes of text that holds no special tokens.
 trait TextModel: Send + Sync {
-    /// Appends the ids of `text`.
-    fn encode(&self, text: &str, out: &mut Vec<u32>) -> Result<(), TokenizerError>;
+    /// Appends the ids of `text`. `after_special`: it begins a prompt or follows a special token.
+    fn encode(
+        &self,
+        text: &str,
+        after_special: bool,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError>;
 
     /// Appends the bytes that a normal token with this text stands for.
     fn append_bytes(&self, text: &str, out: &mut Vec<u8>);
 
-    /// The first character that the vocabulary has no tokens for, which [`TextModel::encode`]
-    /// leaves out.
+    /// The first character that the vocabulary has no tokens for, for which
+    /// [`TextModel::encode`] gives the unknown token or none.
     fn first_unencodable(&self, text: &str) -> Option<char>;
 
     /// Whether BOS goes before a prompt where the file does not say.
@@ -71,8 +77,9 @@ impl Tokenizer {
         check_special_ids(&spec, vocab.len())?;
         let model: Box<dyn TextModel> = match spec.model.as_str() {
             "gpt2" => Box::new(byte_bpe::ByteBpe::new(&mut spec)?),
+            "llama" => Box::new(sentence_piece::SentencePiece::new(&mut spec)?),
             _ => {
-                let supported = "gpt2 (byte-level BPE)".to_owned();
+                let supported = "gpt2 (byte-level BPE), llama (SentencePiece)".to_owned();
                 return Err(TokenizerError::UnsupportedModel { model: spec.model, supported });
             }
         };
@@ -126,7 +133,7 @@ impl Tokenizer {
     /// The ids of `text`. User-defined tokens written out in it are always recognised; control
     /// tokens are if `special` is true. No BOS is added.
     ///
-    /// Bytes that the vocabulary has no token for give none:
+    /// Bytes that the vocabulary has no token for give none, or the unknown token:
     /// see [`Tokenizer::first_unencodable`].
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
@@ -149,17 +156,19 @@ impl Tokenizer {
         special: bool,
         ids: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
+        let mut after_special = true;
         for part in self.specials.partition(text, special) {
             match part {
-                Part::Text(text) => self.model.encode(text, ids)?,
+                Part::Text(text) => self.model.encode(text, after_special, ids)?,
                 Part::Token(id) => ids.push(id),
             }
+            after_special = matches!(part, Part::Token(_));
         }
         Ok(())
     }
 
-    /// The first character of `text` that the vocabulary cannot express and encoding leaves out.
-    /// Worth a warning: the model does not see it.
+    /// The first character of `text` that the vocabulary cannot express: encoding leaves it out or
+    /// gives the unknown token. Worth a warning: the model does not see it.
     pub fn first_unencodable(&self, text: &str) -> Option<char> {
         self.model.first_unencodable(text)
     }
@@ -182,7 +191,8 @@ impl Tokenizer {
         self.decode(&[id], ControlText::Literal)
     }
 
-    /// The text of tokens; bytes that are no whole character as U+FFFD.
+    /// The text of tokens; bytes that are no whole character as U+FFFD. A space that the tokenizer
+    /// puts before a text is part of it.
     pub fn decode(&self, ids: &[u32], control: ControlText) -> Result<String, TokenizerError> {
         let mut bytes = Vec::with_capacity(ids.len() * 4);
         for &id in ids {
@@ -216,7 +226,11 @@ impl Tokenizer {
                 }
             }
             TokenKind::UserDefined => out.extend_from_slice(text.as_bytes()),
-            TokenKind::Normal | TokenKind::Byte => self.model.append_bytes(text, out),
+            TokenKind::Byte => match vocab::byte_of_token(text) {
+                Some(byte) => out.push(byte),
+                None => self.model.append_bytes(text, out),
+            },
+            TokenKind::Normal => self.model.append_bytes(text, out),
             TokenKind::Unused => {}
         }
         Ok(())
