@@ -37,6 +37,20 @@ pub enum TokenizerError {
         /// The names that are supported, comma separated.
         supported: String,
     },
+    /// A file of a Hugging Face folder is not as it should be.
+    #[error("{file}: {why}")]
+    Json {
+        /// The file's name.
+        file: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// `tokenizer.json` spells tokens in a way that is not implemented.
+    #[error(
+        "tokenizer.json has a decoder that is not supported; supported: ByteLevel, Metaspace, \
+         ByteFallback, or a sequence with one of them"
+    )]
+    UnsupportedDecoder,
     /// The vocabulary has no tokens.
     #[error("the vocabulary is empty")]
     EmptyVocabulary,
