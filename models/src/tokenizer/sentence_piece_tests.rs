@@ -120,6 +120,38 @@ fn byte_tokens_make_up_a_character_in_a_stream() {
 }
 
 #[test]
+fn ids_are_llama_cpps() {
+    let golden = include_str!("../../../tests/golden/sentence_piece.json");
+    let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
+    let vocabulary = &golden["vocabulary"];
+    let tokens: Vec<String> = serde_json::from_value(vocabulary["tokens"].clone()).unwrap();
+    let id = |text: &str| tokens.iter().position(|token| token == text).map(|id| id as u32);
+    for (name, special, space) in
+        [("special", true, false), ("plain", false, false), ("prefixed", true, true)]
+    {
+        let tokenizer = Tokenizer::from_spec(TokenizerSpec {
+            model: "llama".into(),
+            scores: serde_json::from_value(vocabulary["scores"].clone()).unwrap(),
+            token_types: serde_json::from_value(vocabulary["token_types"].clone()).unwrap(),
+            bos: id("<bos>"),
+            eos: id("<eos>"),
+            unk: id("<unk>"),
+            add_space_prefix: Some(space),
+            tokens: tokens.clone(),
+            ..TokenizerSpec::default()
+        })
+        .unwrap();
+        let texts = golden["texts"].as_array().unwrap();
+        let expect: Vec<Vec<u32>> = serde_json::from_value(golden[name].clone()).unwrap();
+        assert_eq!(texts.len(), expect.len());
+        for (text, expect) in texts.iter().zip(expect) {
+            let text = text.as_str().unwrap();
+            assert_eq!(tokenizer.encode(text, special).unwrap(), expect, "{name} {text:?}");
+        }
+    }
+}
+
+#[test]
 fn errors_name_what_is_wrong() {
     let error_of = |change: fn(&mut TokenizerSpec)| {
         let mut spec = small_spec();
