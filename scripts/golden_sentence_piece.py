@@ -19,9 +19,11 @@ import tempfile
 import xllamacpp
 from gguf import GGUFReader, GGUFWriter
 
+# `</s>` is left out: a user-defined token to the file, which llama.cpp makes a control token because
+# of its spelling.
 PARTS = [
     "The", " quick", " brown", "fox", " ", "  ", "     ", "\n", "\n\n\n", "\t", "\r\n", "été", "日本語", "😀", "👩‍💻",
-    "don't", "HTTPServer", "12345", "3.14", "<bos>", "<start_of_turn>", "<end_of_turn>", "<unk>", "</s>x", "<0x0A>",
+    "don't", "HTTPServer", "12345", "3.14", "<bos>", "<start_of_turn>", "<end_of_turn>", "<unk>", "<0x0A>",
     "▁", "▁a", "\u0000", "\u00a0", "\u200d", "return x + 1", "Zürich", "Привет", "ﬁ", "_", "==", "aaaaaaa", "<h1>",
 ]
 

@@ -175,9 +175,8 @@ const DEEPSEEK_LETTERS: Rule = Pattern(concat!(
     r"\u{1E900}-\u{1E943}]+"
 ));
 /// U+3000 is in DeepSeek's class, but is a space to llama.cpp before it looks there.
-const DEEPSEEK_SIGNS: Rule = Pattern(concat!(
-    r"\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3001}\u{3002}]+"
-));
+const DEEPSEEK_SIGNS: Rule =
+    Pattern(r"\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3001}\u{3002}]+");
 const YOUTU_SCRIPTS: Rule = Pattern(concat!(
     r"[\u{AC00}-\u{D7A3}\u{3131}-\u{318E}]+|",
     r"[\u{FF01}\u{2026}\u{201C}\u{201D}\u{2018}\u{2019}\u{2014}\u{FF1A}\u{FF1B}\u{FF0C}",

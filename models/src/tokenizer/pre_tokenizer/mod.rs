@@ -120,8 +120,10 @@ impl Rule {
     fn next_piece(self, left: usize, is_spaces: bool) -> usize {
         match self {
             Rule::PowersOfTwo(_) if is_spaces => 1 << left.min(512).ilog2(),
-            Rule::Threes(_) | Rule::ThreesWithBefore(_) if left % 3 > 0 => left % 3,
-            Rule::Threes(_) | Rule::ThreesWithBefore(_) => 3,
+            Rule::Threes(_) | Rule::ThreesWithBefore(_) => match left % 3 {
+                0 => 3,
+                odd => odd,
+            },
             Rule::Pattern(_) | Rule::Words(_) | Rule::PowersOfTwo(_) => left,
         }
     }
