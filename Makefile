@@ -45,17 +45,16 @@ lint:
 docs:
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --no-deps --workspace --locked
 
-# The golden tests run a real model, which QUARREL_TEST_MODEL names or the `quarrel` that was just
-# built fetches. QUARREL_TEST_DEVICE chooses the GPU; a test that finds none fails.
+# The golden tests run real models, which QUARREL_TEST_MODEL (SmolLM2) and QUARREL_TEST_GEMMA name or
+# the `quarrel` that was just built fetches. QUARREL_TEST_DEVICE chooses the GPU; a test that finds none fails.
 tests:
 	cargo test --workspace --locked --no-run
 	@set -eo pipefail; \
-	if [ -z "$$QUARREL_TEST_MODEL" ]; then \
-	  built=$$(cargo metadata --no-deps --locked --format-version 1 \
-	    | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'); \
-	  QUARREL_TEST_MODEL=$$("$$built/debug/quarrel" pull smollm2 --json \
-	    | sed -n 's/.*"path":"\([^"]*\)".*/\1/p'); \
-	fi; \
-	export QUARREL_TEST_MODEL; \
-	echo "cargo test --workspace --locked  # QUARREL_TEST_MODEL=$$QUARREL_TEST_MODEL"; \
+	built=$$(cargo metadata --no-deps --locked --format-version 1 \
+	  | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'); \
+	pull() { "$$built/debug/quarrel" pull "$$1" --json | sed -n 's/.*"path":"\([^"]*\)".*/\1/p'; }; \
+	if [ -z "$$QUARREL_TEST_MODEL" ]; then QUARREL_TEST_MODEL=$$(pull smollm2); fi; \
+	if [ -z "$$QUARREL_TEST_GEMMA" ]; then QUARREL_TEST_GEMMA=$$(pull gemma3-270m); fi; \
+	export QUARREL_TEST_MODEL QUARREL_TEST_GEMMA; \
+	echo "cargo test --workspace --locked  # QUARREL_TEST_MODEL=$$QUARREL_TEST_MODEL QUARREL_TEST_GEMMA=$$QUARREL_TEST_GEMMA"; \
 	cargo test --workspace --locked

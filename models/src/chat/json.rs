@@ -53,7 +53,9 @@ impl Json {
         }
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
-            ValueKind::Bool | ValueKind::Number => self.out.push_str(&value.to_string()),
+            // As text they are Python's `True` and `False`.
+            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => self.out.push_str(&value.to_string()),
             ValueKind::String => self.string(value.as_str().unwrap_or_default())?,
             ValueKind::Seq | ValueKind::Iterable => {
                 let items = value.try_iter()?;

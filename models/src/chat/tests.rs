@@ -270,3 +270,23 @@ fn long_conversations_are_not_stopped() {
     let long = Message::new("user", "x".repeat(10_000_000));
     assert!(template.render(&[long], true).unwrap().len() > 10_000_000);
 }
+
+#[test]
+fn constructs_of_real_templates_render_as_in_python() {
+    let golden = include_str!("../../../tests/golden/chat_templates.json");
+    let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let mut wrong = Vec::new();
+    for case in golden["cases"].as_array().unwrap() {
+        let name = text(&case["template"]);
+        let template =
+            ChatTemplate::new(&text(&golden["templates"][&name]), "<bos>", "<eos>").unwrap();
+        let message = |m: &serde_json::Value| Message::new(text(&m["role"]), text(&m["content"]));
+        let messages: Vec<_> = case["messages"].as_array().unwrap().iter().map(message).collect();
+        let rendered = template.render(&messages, case["add_generation_prompt"] == true);
+        if rendered.as_deref() != Ok(text(&case["text"]).as_str()) {
+            wrong.push(format!("{name}:\n{rendered:?}\ninstead of\n{:?}", text(&case["text"])));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

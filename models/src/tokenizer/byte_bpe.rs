@@ -50,7 +50,12 @@ impl ByteBpe {
 }
 
 impl TextModel for ByteBpe {
-    fn encode(&self, text: &str, out: &mut Vec<u32>) -> Result<(), TokenizerError> {
+    fn encode(
+        &self,
+        text: &str,
+        _after_special: bool,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError> {
         self.pre.split(text, &mut |word| self.encode_word(word, out))
     }
 
@@ -71,7 +76,7 @@ impl TextModel for ByteBpe {
 }
 
 /// Ids by text. Tokens without a text are left out: they are places kept free.
-fn collect_vocab(tokens: Vec<String>) -> Result<BpeVocab, TokenizerError> {
+pub(super) fn collect_vocab(tokens: Vec<String>) -> Result<BpeVocab, TokenizerError> {
     let mut vocab = BpeVocab::with_capacity(tokens.len());
     for (id, text) in (0u32..).zip(tokens).filter(|(_, text)| !text.is_empty()) {
         if let Some(&first) = vocab.get(&text) {

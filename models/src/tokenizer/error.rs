@@ -45,6 +45,20 @@ pub enum TokenizerError {
         /// The names that are supported, comma separated.
         supported: String,
     },
+    /// A file of a Hugging Face folder is not as it should be.
+    #[error("{file}: {why}")]
+    Json {
+        /// The file's name.
+        file: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// `tokenizer.json` spells tokens in a way that is not implemented.
+    #[error(
+        "tokenizer.json has a decoder that is not supported; supported: ByteLevel, Metaspace, \
+         ByteFallback, or a sequence with one of them"
+    )]
+    UnsupportedDecoder,
     /// The vocabulary has no tokens.
     #[error("the vocabulary is empty")]
     EmptyVocabulary,
@@ -61,6 +75,20 @@ pub enum TokenizerError {
         tokens: usize,
         /// Token types in the file.
         types: usize,
+    },
+    /// The list of scores is not as long as the list of tokens.
+    #[error("the file has {tokens} tokens but {scores} scores")]
+    ScoreCount {
+        /// Tokens in the file.
+        tokens: usize,
+        /// Scores in the file.
+        scores: usize,
+    },
+    /// A score that cannot be compared with others.
+    #[error("the score of token {id} is not a number")]
+    BadScore {
+        /// The token.
+        id: u32,
     },
     /// A token type outside the format's 0 to 6.
     #[error("token {id} has the unknown type {value}; types are 0 to 6")]

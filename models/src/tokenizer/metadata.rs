@@ -27,13 +27,17 @@ impl TokenizerSpec {
         if is_bpe && merges.is_none() {
             return Err(missing("merges"));
         }
+        let scores = keys.scores()?;
+        if model == "llama" && scores.is_none() {
+            return Err(missing("scores"));
+        }
         Ok(TokenizerSpec {
             model,
             pre: pre.unwrap_or_default(),
             tokens: keys.strings("tokens")?.ok_or_else(|| missing("tokens"))?,
             token_types: keys.token_types()?,
             merges: merges.unwrap_or_default(),
-            scores: keys.scores()?,
+            scores: scores.unwrap_or_default(),
             bos: keys.id("bos_token_id")?,
             eos: keys.id("eos_token_id")?,
             eot: keys.id("eot_token_id")?,
@@ -107,11 +111,11 @@ impl Keys<'_> {
         }
     }
 
-    fn scores(&self) -> Result<Vec<f32>, TokenizerError> {
+    fn scores(&self) -> Result<Option<Vec<f32>>, TokenizerError> {
         let (name, expected) = ("scores", "an array of numbers");
         match self.array(name, expected)? {
-            None => Ok(Vec::new()),
-            Some(Array::F32(scores)) => Ok(scores.clone()),
+            None => Ok(None),
+            Some(Array::F32(scores)) => Ok(Some(scores.clone())),
             Some(_) => Err(wrong(name, expected)),
         }
     }
@@ -188,11 +192,23 @@ mod tests {
 
     #[test]
     fn another_model_is_refused_by_name() {
-        let change = [("model", Some(Value::String("llama".to_owned()))), ("merges", None)];
+        let change = [("model", Some(Value::String("t5".to_owned()))), ("merges", None)];
         let spec = TokenizerSpec::from_metadata(&metadata(&change)).unwrap();
         let error = Tokenizer::from_spec(spec).unwrap_err();
-        assert!(
-            matches!(error, TokenizerError::UnsupportedModel { model, .. } if model == "llama")
-        );
+        assert!(matches!(error, TokenizerError::UnsupportedModel { model, .. } if model == "t5"));
+    }
+
+    #[test]
+    fn sentence_piece_needs_scores_and_neither_merges_nor_pre() {
+        let model = ("model", Some(Value::String("llama".to_owned())));
+        let change = [model.clone(), ("merges", None), ("pre", None)];
+        let error = TokenizerSpec::from_metadata(&metadata(&change)).unwrap_err();
+        assert_eq!(error, missing("scores"));
+        let count = small_spec("").tokens.len();
+        let scores = ("scores", Some(Value::Array(Array::F32(vec![0.5; count]))));
+        let change = [model, ("merges", None), ("pre", None), scores];
+        let spec = TokenizerSpec::from_metadata(&metadata(&change)).unwrap();
+        assert_eq!(spec.scores.len(), count);
+        assert!(Tokenizer::from_spec(spec).is_ok());
     }
 }

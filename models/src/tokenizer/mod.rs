@@ -2,13 +2,17 @@
 //!
 //! [`TokenizerSpec`] is the description, read from metadata; [`Tokenizer`] does the work. A kind
 //! of tokenizer is one file that implements [`TextModel`] and one line in [`Tokenizer::from_spec`].
-//! Ids agree with llama.cpp's for the same file and text.
+//! Ids agree with llama.cpp's for the same file and text. [`JsonFiles`] describe a tokenizer too;
+//! that one is the `tokenizers` crate's from end to end, and ids agree with transformers'.
 
 mod byte_bpe;
 mod byte_level;
 mod error;
+mod json;
+mod library;
 mod metadata;
 mod pre_tokenizer;
+mod sentence_piece;
 mod spec;
 mod special;
 mod stop;
@@ -16,6 +20,7 @@ mod stream;
 mod vocab;
 
 pub use error::TokenizerError;
+pub use json::JsonFiles;
 pub use spec::TokenizerSpec;
 pub use stop::{StopReason, StopToken};
 pub use stream::{StreamDecoder, Utf8Stream};
@@ -26,14 +31,19 @@ use vocab::Vocab;
 
 /// A kind of tokenizer: what it makes of text that holds no special tokens.
 trait TextModel: Send + Sync {
-    /// Appends the ids of `text`.
-    fn encode(&self, text: &str, out: &mut Vec<u32>) -> Result<(), TokenizerError>;
+    /// Appends the ids of `text`. `after_special`: it begins a prompt or follows a special token.
+    fn encode(
+        &self,
+        text: &str,
+        after_special: bool,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TokenizerError>;
 
     /// Appends the bytes that a normal token with this text stands for.
     fn append_bytes(&self, text: &str, out: &mut Vec<u8>);
 
-    /// The first character that the vocabulary has no tokens for, which [`TextModel::encode`]
-    /// leaves out.
+    /// The first character that the vocabulary has no tokens for, for which
+    /// [`TextModel::encode`] gives the unknown token or none.
     fn first_unencodable(&self, text: &str) -> Option<char>;
 
     /// Whether BOS goes before a prompt where the file does not say.
@@ -49,15 +59,24 @@ pub enum ControlText {
     Literal,
 }
 
+/// What turns text into ids.
+enum Encoder {
+    /// Special tokens are cut out, and the text between them is the model's.
+    Parts { specials: Specials, model: Box<dyn TextModel> },
+    /// All is the library's.
+    Library(Box<library::Library>),
+}
+
 /// A model's tokenizer.
 pub struct Tokenizer {
     vocab: Vocab,
-    specials: Specials,
-    model: Box<dyn TextModel>,
+    encoder: Encoder,
     stops: Vec<StopToken>,
     bos: Option<u32>,
     eos: Option<u32>,
     add_bos: bool,
+    /// The embedding may have rows beyond the last token, which stand for nothing.
+    spare_rows: bool,
 }
 
 impl Tokenizer {
@@ -71,17 +90,13 @@ impl Tokenizer {
         check_special_ids(&spec, vocab.len())?;
         let model: Box<dyn TextModel> = match spec.model.as_str() {
             "gpt2" => Box::new(byte_bpe::ByteBpe::new(&mut spec)?),
+            "llama" => Box::new(sentence_piece::SentencePiece::new(&mut spec)?),
             _ => {
-                let supported = "gpt2 (byte-level BPE)".to_owned();
+                let supported = "gpt2 (byte-level BPE), llama (SentencePiece)".to_owned();
                 return Err(TokenizerError::UnsupportedModel { model: spec.model, supported });
             }
         };
-        let misnamed: Vec<u32> = vocab
-            .iter()
-            .filter(|(_, text, _)| stop::is_always_control(text))
-            .map(|(id, _, _)| id)
-            .collect();
-        misnamed.into_iter().for_each(|id| vocab.set_control(id));
+        stop::set_always_control(&mut vocab);
         let specials = Specials::new(vocab.iter().filter_map(|(id, text, kind)| match kind {
             TokenKind::Control | TokenKind::Unknown => Some((id, text, false)),
             TokenKind::UserDefined => Some((id, text, true)),
@@ -94,7 +109,8 @@ impl Tokenizer {
         if add_bos && spec.bos.is_none() {
             return Err(TokenizerError::NoBos);
         }
-        Ok(Tokenizer { vocab, specials, model, stops, bos: spec.bos, eos: spec.eos, add_bos })
+        let (bos, eos, encoder) = (spec.bos, spec.eos, Encoder::Parts { specials, model });
+        Ok(Tokenizer { vocab, encoder, stops, bos, eos, add_bos, spare_rows: false })
     }
 
     /// Number of tokens.
@@ -102,10 +118,12 @@ impl Tokenizer {
         self.vocab.len()
     }
 
-    /// Checks that the embedding has a row for each token, and no more.
+    /// Checks that the embedding has a row for each token, and no more unless the tokenizer is
+    /// from JSON files.
     pub fn check_vocab(&self, rows: usize) -> Result<(), TokenizerError> {
         let size = self.vocab_size();
-        if rows != size { Err(TokenizerError::RowCount { size, rows }) } else { Ok(()) }
+        let fits = rows == size || (self.spare_rows && rows > size);
+        if fits { Ok(()) } else { Err(TokenizerError::RowCount { size, rows }) }
     }
 
     /// The token that begins a text, if the file names one.
@@ -126,7 +144,7 @@ impl Tokenizer {
     /// The ids of `text`. User-defined tokens written out in it are always recognised; control
     /// tokens are if `special` is true. No BOS is added.
     ///
-    /// Bytes that the vocabulary has no token for give none:
+    /// Bytes that the vocabulary has no token for give none, or the unknown token:
     /// see [`Tokenizer::first_unencodable`].
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
@@ -149,24 +167,33 @@ impl Tokenizer {
         special: bool,
         ids: &mut Vec<u32>,
     ) -> Result<(), TokenizerError> {
-        for part in self.specials.partition(text, special) {
+        let (specials, model) = match &self.encoder {
+            Encoder::Parts { specials, model } => (specials, model),
+            Encoder::Library(library) => return library.encode(text, special, ids),
+        };
+        let mut after_special = true;
+        for part in specials.partition(text, special) {
             match part {
-                Part::Text(text) => self.model.encode(text, ids)?,
+                Part::Text(text) => model.encode(text, after_special, ids)?,
                 Part::Token(id) => ids.push(id),
             }
+            after_special = matches!(part, Part::Token(_));
         }
         Ok(())
     }
 
-    /// The first character of `text` that the vocabulary cannot express and encoding leaves out.
-    /// Worth a warning: the model does not see it.
+    /// The first character of `text` that the vocabulary cannot express: encoding leaves it out or
+    /// gives the unknown token. Worth a warning: the model does not see it.
     pub fn first_unencodable(&self, text: &str) -> Option<char> {
-        self.model.first_unencodable(text)
+        match &self.encoder {
+            Encoder::Parts { model, .. } => model.first_unencodable(text),
+            Encoder::Library(library) => library.first_unencodable(text),
+        }
     }
 
     /// What a token is.
     pub fn token_kind(&self, id: u32) -> Result<TokenKind, TokenizerError> {
-        self.vocab.get(id).map(|(_, kind)| kind)
+        self.token(id).map(|(_, kind)| kind)
     }
 
     /// The bytes that a token stands for. One token may be only part of a character.
@@ -182,7 +209,8 @@ impl Tokenizer {
         self.decode(&[id], ControlText::Literal)
     }
 
-    /// The text of tokens; bytes that are no whole character as U+FFFD.
+    /// The text of tokens; bytes that are no whole character as U+FFFD. A space that the tokenizer
+    /// puts before a text is part of it.
     pub fn decode(&self, ids: &[u32], control: ControlText) -> Result<String, TokenizerError> {
         let mut bytes = Vec::with_capacity(ids.len() * 4);
         for &id in ids {
@@ -208,7 +236,7 @@ impl Tokenizer {
         control: ControlText,
         out: &mut Vec<u8>,
     ) -> Result<(), TokenizerError> {
-        let (text, kind) = self.vocab.get(id)?;
+        let (text, kind) = self.token(id)?;
         match kind {
             TokenKind::Control | TokenKind::Unknown => {
                 if control == ControlText::Literal {
@@ -216,10 +244,29 @@ impl Tokenizer {
                 }
             }
             TokenKind::UserDefined => out.extend_from_slice(text.as_bytes()),
-            TokenKind::Normal | TokenKind::Byte => self.model.append_bytes(text, out),
+            TokenKind::Byte => match vocab::byte_of_token(text) {
+                Some(byte) => out.push(byte),
+                None => self.append_normal(text, out),
+            },
+            TokenKind::Normal => self.append_normal(text, out),
             TokenKind::Unused => {}
         }
         Ok(())
+    }
+
+    fn append_normal(&self, text: &str, out: &mut Vec<u8>) {
+        match &self.encoder {
+            Encoder::Parts { model, .. } => model.append_bytes(text, out),
+            Encoder::Library(library) => library.append_bytes(text, out),
+        }
+    }
+
+    /// The text and kind of a token.
+    fn token(&self, id: u32) -> Result<(&str, TokenKind), TokenizerError> {
+        if self.spare_rows && id as usize >= self.vocab.len() {
+            return Ok(("", TokenKind::Unused));
+        }
+        self.vocab.get(id)
     }
 }
 

@@ -3,7 +3,7 @@
 /// What a tokenizer is built from. Field names follow the `tokenizer.ggml.*` keys.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TokenizerSpec {
-    /// Kind of tokenizer: `gpt2` is byte-level BPE.
+    /// Kind of tokenizer: `gpt2` is byte-level BPE, `llama` SentencePiece's.
     pub model: String,
     /// Name of the pre-tokenizer, which cuts text into words before merging.
     pub pre: String,
@@ -14,9 +14,9 @@ pub struct TokenizerSpec {
     pub token_types: Vec<i32>,
     /// Merge rules, best first, each two token texts separated by a space.
     pub merges: Vec<String>,
-    /// Score of each token, for tokenizers that use one.
+    /// Score of each token, by id (SentencePiece): what is merged first.
     pub scores: Vec<f32>,
-    /// Begins a text.
+    /// Begins a text. SentencePiece implies 1, and 2 for `eos` and 0 for `unk`.
     pub bos: Option<u32>,
     /// Ends a text.
     pub eos: Option<u32>,
@@ -32,6 +32,6 @@ pub struct TokenizerSpec {
     pub add_bos: Option<bool>,
     /// Whether the file's texts end with EOS. Prompts are to be continued, so it is not applied.
     pub add_eos: Option<bool>,
-    /// Whether a space goes before the text (SentencePiece models only).
+    /// Whether a space goes before the text (SentencePiece only). `None`: it does.
     pub add_space_prefix: Option<bool>,
 }

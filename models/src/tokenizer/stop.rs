@@ -63,9 +63,11 @@ pub struct StopToken {
     pub reason: StopReason,
 }
 
-/// Whether a token so spelled is a control token even where the file says otherwise.
-pub(super) fn is_always_control(text: &str) -> bool {
-    STOP_SPELLINGS.contains(&text)
+/// Makes control tokens of those whose spelling says so even where the file says otherwise.
+pub(super) fn set_always_control(vocab: &mut Vocab) {
+    let spelled = vocab.iter().filter(|(_, text, _)| STOP_SPELLINGS.contains(text));
+    let ids: Vec<u32> = spelled.map(|(id, _, _)| id).collect();
+    ids.into_iter().for_each(|id| vocab.set_control(id));
 }
 
 /// The stop set in order of id, from the ids that the file names and the tokens' spellings.

@@ -137,7 +137,7 @@ fn errors_name_what_is_wrong() {
     let text = |change: fn(&mut TokenizerSpec)| error_of(change).to_string();
     assert!(text(|s| s.pre = "nonesuch".into()).contains("`nonesuch` is not supported"));
     assert!(text(|s| s.pre = "nonesuch".into()).contains("smollm"));
-    assert!(text(|s| s.model = "llama".into()).contains("`llama` is not supported"));
+    assert!(text(|s| s.model = "t5".into()).contains("`t5` is not supported"));
     assert!(text(|s| s.merges.push("he zz".into())).contains("\"zz\""));
     assert!(text(|s| s.merges.push("hello hello".into())).contains("\"hellohello\""));
     assert!(text(|s| s.merges.push("hello".into())).contains("merge 9 is not"));

@@ -33,6 +33,18 @@ impl TokenKind {
     }
 }
 
+/// How the token of a byte is spelled.
+pub(super) fn byte_token(byte: u8) -> String {
+    format!("<0x{byte:02X}>")
+}
+
+/// The byte that a byte token so spelled stands for.
+pub(super) fn byte_of_token(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
+    let is_hex = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)
+}
+
 /// Texts and kinds of all tokens. The texts lie end to end in one string.
 pub(super) struct Vocab {
     text: String,
