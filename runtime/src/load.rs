@@ -102,9 +102,8 @@ fn plane_bytes(format: Format, plane: usize, elements: u64) -> u64 {
     if format.is_float() {
         return elements * format.block_bytes() as u64;
     }
-    let packing = format.packing();
-    // `plane` counts the planes of the same packing.
-    elements / packing.chunk as u64 * packing.planes[plane].bytes as u64
+    let block_bytes = format.packing().block_bytes(format, plane) as u64;
+    elements / format.block_len() as u64 * block_bytes
 }
 
 /// The planes of one tensor as they fill.
@@ -165,7 +164,7 @@ impl<'a> Planes<'a> {
 
 /// Appends one plane of whole blocks to `out`.
 fn pack(format: Format, plane: usize, blocks: &[u8], out: &mut Vec<u8>) {
-    let (block, width) = (format.block_bytes(), format.packing().planes[plane].bytes);
+    let (block, width) = (format.block_bytes(), format.packing().block_bytes(format, plane));
     let start = out.len();
     out.resize(start + blocks.len() / block * width, 0);
     out[start..]

@@ -211,10 +211,7 @@ fn cost(
     let mut cost = Cost::default();
     for (linear, matrix) in product.linears().zip(&segments.matrices) {
         let rows = graph.tensor(linear).map_or(0, |t| t.width());
-        let packing = matrix.format.packing();
-        let planes = 0..packing.planes.len();
-        cost.weight_bytes +=
-            planes.map(|p| packing.plane_bytes(p, rows * matrix.columns)).sum::<u64>();
+        cost.weight_bytes += matrix.format.packing().bytes(rows * matrix.columns);
         cost.token_flops += 2 * rows * matrix.columns;
     }
     let mut seen = BTreeSet::new();

@@ -170,7 +170,10 @@ impl Builder<'_> {
     fn format(&self, id: WeightId) -> Result<Format, CompileError> {
         let info = &self.graph.weights[id.0 as usize];
         let wanted = self.expand.unwrap_or(info.format);
-        let whole = |format: Format| info.row_len().is_multiple_of(format.packing().chunk as u64);
+        let whole = |format: Format| {
+            let chunk = format.packing().chunk as u64;
+            info.row_len().is_multiple_of(chunk) && format.row_bytes(info.row_len()).is_some()
+        };
         match [wanted, Format::F32].into_iter().find(|format| whole(*format)) {
             Some(format) => Ok(format),
             None => Err(CompileError::Unsupported {

@@ -210,88 +210,113 @@ impl Product {
         }
     }
 
+    /// Lines for each row of x and each weight row that a subgroup holds.
+    fn each(&self, line: impl Fn(u32, u32) -> String) -> String {
+        let rows = self.shape.rows;
+        (0..self.shape.tokens)
+            .flat_map(|t| (0..rows).map(move |r| (t, r)))
+            .map(|(t, r)| line(t, r))
+            .collect()
+    }
+
     /// The columns' loop for one block of rows of one segment.
     fn segment_text(&self, index: usize) -> String {
-        let (rows, tokens) = (self.shape.rows, self.shape.tokens);
         let (p, format) = (segment_prefix(index), self.segments[index]);
-        let form = snippet(format);
-        let units = format.packing().chunk as u32 / 4;
-        let mut text = String::new();
-        let each = |text: &mut String, line: &dyn Fn(u32, u32) -> String| {
-            for t in 0..tokens {
-                for r in 0..rows {
-                    text.push_str(&line(t, r));
-                }
-            }
-        };
-        each(&mut text, &|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
+        let (units, group) = (format.packing().chunk as u32 / 4, snippet(format).group);
         let chunks = self.columns / format.packing().chunk as u32;
+        let mut text = self.each(|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
         let _ = writeln!(text, "        for (var c = lane; c < {chunks}u; c += lanes) {{");
-        for r in 0..rows {
+        for r in 0..self.shape.rows {
             let _ = writeln!(text, "            let raw_{r} = {p}load(row_{r} * {chunks}u + c);");
         }
-        let target = if form.scaled { "dot" } else { "sum" };
+        if self.shape.unroll || units == group {
+            for first in (0..units).step_by(group as usize) {
+                let body = self.group_text(index, &format!("{first}u"), Some(first));
+                text.push_str(&braced(&body, units > group));
+            }
+        } else {
+            let body = self.group_text(index, "g", None);
+            let _ = write!(
+                text,
+                "            for (var g = 0u; g < {units}u; g += {group}u) {{\n{body}            }}\n"
+            );
+        }
+        text.push_str("        }\n");
+        text += &self.each(|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
+        text.push_str("        if (lane == 0u) {\n");
+        text += &self
+            .each(|t, r| format!("            sums[{t}u * TILE + slot + {r}u] = sum_{t}_{r};\n"));
+        text.push_str("        }\n");
+        text
+    }
+
+    /// What a chunk's units from `first` on that share a scale add to the sums; `known` is `first`
+    /// where it is a number.
+    fn group_text(&self, index: usize, first: &str, known: Option<u32>) -> String {
+        let (p, form) = (segment_prefix(index), snippet(self.segments[index]));
+        let mut text = String::new();
         if form.scaled {
-            each(&mut text, &|t, r| format!("            var dot_{t}_{r} = 0.0;\n"));
+            text += &self.each(|t, r| format!("            var dot_{t}_{r} = 0.0;\n"));
         }
         if form.offset {
-            for t in 0..tokens {
+            for t in 0..self.shape.tokens {
                 let _ = writeln!(text, "            var total_{t} = 0.0;");
             }
         }
-        let body = |i: &str| {
-            let mut text = String::new();
-            for t in 0..tokens {
-                let _ = writeln!(
+        match known {
+            Some(first) if self.shape.unroll || form.group == 1 => {
+                for i in first..first + form.group {
+                    text += &braced(&self.unit_text(index, &format!("{i}u")), true);
+                }
+            }
+            _ => {
+                let end = match known {
+                    Some(first) => format!("{}u", first + form.group),
+                    None => format!("{first} + {}u", form.group),
+                };
+                let body = self.unit_text(index, "i");
+                let _ = write!(
                     text,
-                    "            let x_{t} = {};",
-                    self.x(t, &format!("c * {units}u + {i}"))
+                    "            for (var i = {first}; i < {end}; i++) {{\n{body}            }}\n"
                 );
-                if form.offset {
-                    let _ = writeln!(text, "            total_{t} += dot(x_{t}, vec4(1.0));");
-                }
-            }
-            for r in 0..rows {
-                let _ = writeln!(text, "            let w_{r} = {p}unit(raw_{r}, {i});");
-                for t in 0..tokens {
-                    let _ = writeln!(text, "            {target}_{t}_{r} += dot(x_{t}, w_{r});");
-                }
-            }
-            text
-        };
-        if self.shape.unroll || units == 1 {
-            for i in 0..units {
-                let _ = write!(text, "            {{\n{}            }}\n", body(&format!("{i}u")));
-            }
-        } else {
-            let _ = write!(
-                text,
-                "            for (var i = 0u; i < {units}u; i++) {{\n{}            }}\n",
-                body("i")
-            );
-        }
-        for r in 0..rows {
-            if form.scaled {
-                let _ = writeln!(text, "            let scale_{r} = {p}scale(raw_{r});");
-            }
-            if form.offset {
-                let _ = writeln!(text, "            let offset_{r} = {p}offset(raw_{r});");
             }
         }
         if form.scaled {
-            each(&mut text, &|t, r| {
+            for r in 0..self.shape.rows {
+                let _ = writeln!(text, "            let scale_{r} = {p}scale(raw_{r}, {first});");
+                if form.offset {
+                    let _ =
+                        writeln!(text, "            let offset_{r} = {p}offset(raw_{r}, {first});");
+                }
+            }
+            text += &self.each(|t, r| {
                 let offset =
                     if form.offset { format!(" + total_{t} * offset_{r}") } else { String::new() };
                 format!("            sum_{t}_{r} += dot_{t}_{r} * scale_{r}{offset};\n")
             });
         }
-        text.push_str("        }\n");
-        each(&mut text, &|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
-        text.push_str("        if (lane == 0u) {\n");
-        each(&mut text, &|t, r| {
-            format!("            sums[{t}u * TILE + slot + {r}u] = sum_{t}_{r};\n")
-        });
-        text.push_str("        }\n");
+        text
+    }
+
+    /// What unit `i` of a chunk adds to a group's sums.
+    fn unit_text(&self, index: usize, i: &str) -> String {
+        let (p, format) = (segment_prefix(index), self.segments[index]);
+        let (form, units) = (snippet(format), format.packing().chunk / 4);
+        let target = if form.scaled { "dot" } else { "sum" };
+        let mut text = String::new();
+        for t in 0..self.shape.tokens {
+            let x = self.x(t, &format!("c * {units}u + {i}"));
+            let _ = writeln!(text, "            let x_{t} = {x};");
+            if form.offset {
+                let _ = writeln!(text, "            total_{t} += dot(x_{t}, vec4(1.0));");
+            }
+        }
+        for r in 0..self.shape.rows {
+            let _ = writeln!(text, "            let w_{r} = {p}unit(raw_{r}, {i});");
+            for t in 0..self.shape.tokens {
+                let _ = writeln!(text, "            {target}_{t}_{r} += dot(x_{t}, w_{r});");
+            }
+        }
         text
     }
 
@@ -312,6 +337,11 @@ impl Product {
             )
         })
     }
+}
+
+/// `text` as a block of its own, where `own`.
+fn braced(text: &str, own: bool) -> String {
+    if own { format!("            {{\n{text}            }}\n") } else { text.to_string() }
 }
 
 /// A WGSL expression that picks value `slot / units`.
