@@ -249,19 +249,33 @@ impl Emitter<'_> {
             unreachable!("the table of an embedding is a weight: the types say so")
         };
         let matrix = self.weights.matrix(id);
-        let prefix = "table_";
-        for (range, binding) in matrix.plane_bindings(prefix) {
-            self.bindings.add_once(Resource::Weight(range), binding);
-        }
-        self.helper(snippet(matrix.format).text(prefix));
         let units = matrix.format.packing().chunk as u64 / 4;
         let chunks = matrix.columns / (units * 4);
-        self.helper(format!(
-            "fn table_row(row: u32, j: u32) -> vec4<f32> {{\n    \
-             let raw = {prefix}load((row + {}u) * {chunks}u + j / {units}u);\n    return {};\n}}\n",
-            matrix.first_row,
-            unit_value(matrix.format, prefix, "raw", &format!("j % {units}u"))
-        ));
+        let mut text = "fn table_row(row: u32, j: u32) -> vec4<f32> {\n".to_string();
+        for part in 0..matrix.parts() {
+            let prefix = format!("table{part}_");
+            for (range, binding) in matrix.plane_bindings(part, &prefix) {
+                self.bindings.add_once(Resource::Weight(range), binding);
+            }
+            self.helper(snippet(matrix.format).text(&prefix));
+            let start = part as u64 * matrix.part_rows;
+            let row = match (matrix.first_row, start) {
+                (0, 0) => "row".to_string(),
+                (first, 0) => format!("(row + {first}u)"),
+                (_, start) => format!("(row - {start}u)"),
+            };
+            if part + 1 < matrix.parts() {
+                text.push_str(&format!("    if (row < {}u) {{\n", start + matrix.part_rows));
+            } else {
+                text.push_str("    {\n");
+            }
+            text.push_str(&format!(
+                "        let raw = {prefix}load({row} * {chunks}u + j / {units}u);\n        \
+                 return {};\n    }}\n",
+                unit_value(matrix.format, &prefix, "raw", &format!("(j % {units}u)"))
+            ));
+        }
+        self.helper(text + "}\n");
         let tokens = self.io(IoBuffer::Tokens);
         if wide {
             format!("table_row({tokens}[{}], {})", at.row, at.place)

@@ -10,9 +10,9 @@ use crate::region::{ProductAnchor, Region, label, storage};
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Op, RopeStyle, ValueId};
 use quarrel_ir::plan::{Cost, Extent, Place};
-use quarrel_kernels::product::{Group, Product, epilogue_sum, segment_prefix};
+use quarrel_kernels::product::{Group, Product, Rows, epilogue_sum, segment_prefix};
 use quarrel_kernels::row_program::{RowProgram, parameters};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lowers merged products with their prologue and epilogue.
 pub fn lower(
@@ -39,8 +39,8 @@ pub fn lower(
     };
     let (shape, staged) = shapes::product(context.device, &needs);
     let mut emitter = context.emitter(prologue);
-    for (matrix, index) in segments.distinct() {
-        for (range, binding) in matrix.plane_bindings(&segment_prefix(index)) {
+    for (index, (matrix, part)) in segments.distinct().into_iter().enumerate() {
+        for (range, binding) in matrix.plane_bindings(part, &segment_prefix(index)) {
             emitter.bindings.add(Resource::Weight(range), binding);
         }
     }
@@ -79,7 +79,7 @@ pub fn lower(
 struct Segments<'a> {
     /// Each linear's matrix.
     matrices: Vec<&'a Matrix>,
-    /// Each linear's segment.
+    /// Each linear's segment, the first of a matrix in parts.
     indices: Vec<usize>,
     /// Each segment's format.
     formats: Vec<Format>,
@@ -88,16 +88,16 @@ struct Segments<'a> {
 impl<'a> Segments<'a> {
     fn of(context: Context<'a>, product: &ProductAnchor) -> Segments<'a> {
         let mut segments = Segments { matrices: vec![], indices: vec![], formats: vec![] };
-        let mut tensors: Vec<usize> = Vec::new();
+        let mut tensors: BTreeMap<usize, usize> = BTreeMap::new();
         for linear in product.linears() {
             let Op::Weight(id) = *context.graph.op(context.graph.operands(linear)[1]) else {
                 unreachable!("the weight of a product is a weight: no other op yields a matrix")
             };
             let matrix = context.weights.matrix(id);
-            let index = tensors.iter().position(|t| *t == matrix.tensor).unwrap_or_else(|| {
-                tensors.push(matrix.tensor);
-                segments.formats.push(matrix.format);
-                tensors.len() - 1
+            let index = *tensors.entry(matrix.tensor).or_insert_with(|| {
+                let parts = std::iter::repeat_n(matrix.format, matrix.parts());
+                segments.formats.extend(parts);
+                segments.formats.len() - matrix.parts()
             });
             segments.matrices.push(matrix);
             segments.indices.push(index);
@@ -105,14 +105,22 @@ impl<'a> Segments<'a> {
         segments
     }
 
-    /// One matrix of each segment, with the segment's index.
+    /// A matrix of each segment, and which of its parts the segment is.
     fn distinct(&self) -> Vec<(&'a Matrix, usize)> {
-        (0..self.formats.len())
-            .filter_map(|index| {
-                let at = self.indices.iter().position(|i| *i == index)?;
-                Some((self.matrices[at], index))
-            })
-            .collect()
+        let first: BTreeMap<usize, &Matrix> =
+            self.indices.iter().copied().zip(self.matrices.iter().copied()).collect();
+        let parts = |matrix: &'a Matrix| (0..matrix.parts()).map(move |part| (matrix, part));
+        first.into_values().flat_map(parts).collect()
+    }
+
+    /// Where the rows of linear `linear` are.
+    fn rows(&self, linear: usize) -> Rows {
+        let matrix = self.matrices[linear];
+        Rows {
+            segment: self.indices[linear],
+            first_row: matrix.first_row as u32,
+            part_rows: (matrix.parts() > 1).then_some(matrix.part_rows as u32),
+        }
     }
 }
 
@@ -186,9 +194,8 @@ fn emit_groups(
         kernel.functions.push_str(&format!(
             "fn post_{index}(t: u32, n: u32, j: u32, first: u32) {{\n{stores}}}\n"
         ));
-        let linears = (first_linear..first_linear + group.linears.len())
-            .map(|i| (segments.indices[i], segments.matrices[i].first_row as u32))
-            .collect();
+        let linears = first_linear..first_linear + group.linears.len();
+        let linears = linears.map(|linear| segments.rows(linear)).collect();
         first_linear += group.linears.len();
         kernel.groups.push(Group {
             units: group.units as u32,

@@ -63,13 +63,29 @@ pub struct Shape {
 pub struct Group {
     /// Number of units.
     pub units: u32,
-    /// Each linear's segment and first row there.
-    pub linears: Vec<(usize, u32)>,
+    /// Where each linear's rows are.
+    pub linears: Vec<Rows>,
     /// The order in which units lie in tiles.
     pub order: Order,
     /// Whether the epilogue takes units two at a time (`j` and `j + 1`, `j` even).
     pub pair: bool,
 }
+
+/// Where the rows of one matrix are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// The segment, or the first of those of a matrix in parts.
+    pub segment: usize,
+    /// The matrix's first row in its segment; 0 for a matrix in parts.
+    pub first_row: u32,
+    /// Rows of each part of a matrix that is too large for one binding; each part is a segment. A
+    /// multiple of [`PART_ROWS`] and of the heads of the group's order.
+    pub part_rows: Option<u32>,
+}
+
+/// Parts of a matrix have multiples of this many rows, so that rows that a subgroup holds at once
+/// ([`Shape::rows`], which divides it) are in one part.
+pub const PART_ROWS: u32 = 192;
 
 /// The order in which units lie in tiles, so that units that need each other share a workgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The text of a product kernel: what fills the template's holes.
 
-use super::{Group, Order, Product, segment_prefix};
+use super::{Group, Order, PART_ROWS, Product, Rows, segment_prefix};
 use crate::formats::snippet;
 use crate::row_program::reduction;
 use crate::shader::declare;
@@ -44,6 +44,7 @@ fn unit_at(group: usize, order: Order) -> String {
 impl Product {
     pub(super) fn text(&self) -> String {
         let shape = self.shape;
+        debug_assert!(PART_ROWS.is_multiple_of(shape.rows), "a subgroup's rows are in one part");
         let stage = if self.staged {
             format!("var<workgroup> staged: array<vec4<f32>, {}>;", shape.tokens * self.columns / 4)
         } else {
@@ -121,17 +122,24 @@ impl Product {
         let row = self.by_group(|index, group| {
             let units = self.units_per_tile(group);
             let last = group.units - 1;
-            let base = choose(group.linears.iter().map(|linear| linear.1), units);
+            let row = choose(group.linears.iter().map(Rows::row_text), units);
             format!(
-                "        return {base} + unit_{index}(min(first + slot % {units}u, {last}u));\n"
+                "        let j = unit_{index}(min(first + slot % {units}u, {last}u));\n        \
+                 return {row};\n"
             )
         });
         let _ = write!(text, "fn weight_row(tile: u32, slot: u32) -> u32 {{\n{row}}}\n");
         if self.segments.len() > 1 {
-            let segment = self.by_group(|_, group| {
-                let units = self.units_per_tile(group);
-                let which = choose(group.linears.iter().map(|linear| linear.0 as u32), units);
-                format!("        return {which};\n")
+            let segment = self.by_group(|index, group| {
+                let (units, last) = (self.units_per_tile(group), group.units - 1);
+                let which = choose(group.linears.iter().map(Rows::segment_text), units);
+                if group.linears.iter().all(|rows| rows.part_rows.is_none()) {
+                    return format!("        return {which};\n");
+                }
+                format!(
+                    "        let j = unit_{index}(min(first + slot % {units}u, {last}u));\n        \
+                     return {which};\n"
+                )
             });
             let _ =
                 write!(text, "fn weight_segment(tile: u32, slot: u32) -> u32 {{\n{segment}}}\n");
@@ -186,11 +194,12 @@ impl Product {
             text.push_str(&self.either_text(0));
             return text;
         }
+        text.push_str("        let segment = weight_segment(tile, slot);\n");
         for index in 0..self.segments.len() {
             let head = if index == 0 { "        " } else { " else " };
             let _ = write!(
                 text,
-                "{head}if (weight_segment(tile, slot) == {index}u) {{\n{}        }}",
+                "{head}if (segment == {index}u) {{\n{}        }}",
                 self.either_text(index)
             );
         }
@@ -344,13 +353,32 @@ fn braced(text: &str, own: bool) -> String {
     if own { format!("            {{\n{text}            }}\n") } else { text.to_string() }
 }
 
+impl Rows {
+    /// WGSL for the row of unit `j` in its segment.
+    fn row_text(&self) -> String {
+        match (self.part_rows, self.first_row) {
+            (Some(rows), _) => format!("j % {rows}u"),
+            (None, 0) => "j".into(),
+            (None, first) => format!("{first}u + j"),
+        }
+    }
+
+    /// WGSL for the segment of unit `j`.
+    fn segment_text(&self) -> String {
+        match self.part_rows {
+            Some(rows) => format!("{}u + j / {rows}u", self.segment),
+            None => format!("{}u", self.segment),
+        }
+    }
+}
+
 /// A WGSL expression that picks value `slot / units`.
-fn choose(values: impl Iterator<Item = u32>, units: u32) -> String {
-    let values: Vec<u32> = values.collect();
-    let mut text = format!("{}u", values[values.len() - 1]);
+fn choose(values: impl Iterator<Item = String>, units: u32) -> String {
+    let values: Vec<String> = values.collect();
+    let mut text = values[values.len() - 1].clone();
     for (index, value) in values.iter().enumerate().rev().skip(1) {
         let end = (index as u32 + 1) * units;
-        text = format!("select({text}, {value}u, slot < {end}u)");
+        text = format!("select({text}, {value}, slot < {end}u)");
     }
     text
 }
