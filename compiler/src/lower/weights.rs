@@ -280,14 +280,16 @@ impl Builder<'_> {
         let packing = format.packing();
         let names = ids.iter().map(|id| self.graph.weights[id.0 as usize].name.clone());
         let sources: Vec<String> = names.collect();
-        let part_rows = self.part_rows(ids, format, rows, columns).ok_or_else(|| {
-            let step = u64::from(PART_ROWS).min(rows);
-            CompileError::TooLarge {
-                tensor: sources.join("+"),
-                needs: packing.plane_bytes(0, step * columns),
-                device: self.device.name.clone(),
-                has: self.device.max_binding_bytes,
-            }
+        let part_rows = self.part_rows(ids, format, rows, columns);
+        // A kernel binds more than this matrix.
+        let most = u64::from(self.device.max_storage_buffers / 2).max(1);
+        let count = packing.planes.len() as u64;
+        let fits = |part: &u64| *part >= rows || rows.div_ceil(*part) * count <= most;
+        let part_rows = part_rows.filter(fits).ok_or_else(|| CompileError::TooLarge {
+            tensor: sources.join("+"),
+            needs: packing.plane_bytes(0, rows * columns),
+            device: self.device.name.clone(),
+            has: self.device.max_binding_bytes,
         })?;
         let mut planes = Vec::new();
         for start in (0..rows).step_by(part_rows.max(1) as usize) {
