@@ -31,10 +31,10 @@ pub enum CompileError {
         /// What would be needed.
         why: String,
     },
-    /// A tensor is larger than the device can bind.
+    /// A tensor is larger than the device can bind, in parts too.
     #[error(
-        "the tensor {tensor:?} needs {needs} bytes in one binding, but {device} binds at most {has}: \
-         use another device, or a file with smaller weights"
+        "the tensor {tensor:?} needs {needs} bytes, but {device} binds at most {has} at once, too \
+         little even for parts of it: use another device, or a file with smaller weights"
     )]
     TooLarge {
         /// The tensor.

@@ -44,6 +44,24 @@ fn names_and_row_sizes_agree_with_the_block_geometry() {
     assert_eq!(Format::from_name("Q9_9"), None);
 }
 
+/// Layouts of their own take little more than the file; the shared one of rare formats 10 bits an
+/// element.
+#[test]
+fn device_layouts_are_small() {
+    let elements = 256 * 64;
+    for format in Format::ALL {
+        let bytes = format.packing().bytes(elements) as f64;
+        let file = format.row_bytes(elements).unwrap_or_default() as f64;
+        let shared = (bytes * 8.0 / elements as f64 - 10.0).abs() < 1e-9;
+        assert!(bytes <= 1.17 * file || shared, "{format}: {bytes} of {file}");
+        let block: usize = (0..format.packing().planes.len())
+            .map(|p| format.packing().block_bytes(format, p))
+            .sum();
+        let blocks = elements as f64 / format.block_len() as f64;
+        assert!(format.is_float() || bytes == block as f64 * blocks, "{format}");
+    }
+}
+
 proptest! {
     /// Each block stands alone: a row's values are its blocks' values.
     #[test]

@@ -6,7 +6,7 @@
 //! layers finite; the text such a model writes means nothing.
 
 use crate::arch::{Facts, FactsTable, LlamaShape, MetaValue};
-use half::{bf16, f16};
+use crate::noise::push_block;
 use quarrel_ir::format::Format;
 use quarrel_ir::weight::{TensorInfo, WeightError, WeightSource};
 use std::borrow::Cow;
@@ -64,7 +64,7 @@ pub enum SyntheticError {
 
 impl Synthetic {
     /// The model that `SHAPE:FORMAT` names, such as `smollm2-135m:F16`. Matrices have the format,
-    /// vectors are F32.
+    /// vectors are F32, and matrices whose rows are not whole blocks have a format of short blocks.
     ///
     /// # Errors
     /// Where the text has another form or names what is not known.
@@ -87,7 +87,10 @@ impl Synthetic {
         let names: Vec<String> = facts.tensor_names().into_iter().map(String::from).collect();
         for name in names {
             if let Some(info) = facts.tensor(&name) {
-                let format = if info.shape.len() == 1 { Format::F32 } else { format };
+                let format = match info.shape.len() {
+                    1 => Format::F32,
+                    _ => for_rows(format, info.row_len()),
+                };
                 let info = TensorInfo { format, ..info.clone() };
                 facts = facts.with_info(info);
             }
@@ -134,13 +137,32 @@ impl WeightSource for Synthetic {
     }
 }
 
+/// `format`, or where rows of `columns` elements are not whole blocks, what llama.cpp writes then.
+fn for_rows(format: Format, columns: u64) -> Format {
+    match format {
+        _ if format.row_bytes(columns).is_some() => format,
+        Format::Q4_K => Format::Q5_0,
+        Format::Q5_K => Format::Q5_1,
+        Format::Q6_K => Format::Q8_0,
+        _ => Format::IQ4_NL,
+    }
+}
+
 /// The tensor's bytes, the same each time.
 fn fill(info: &TensorInfo) -> Vec<u8> {
     let mut random = Random::named(&info.name);
     let format = info.format;
     let blocks = info.elements() as usize / format.block_len();
-    let noise: Vec<u8> =
-        (0..blocks.min(NOISE_BLOCKS)).flat_map(|_| block(info, &mut random)).collect();
+    // The elements of a matrix keep the size of what they multiply; those of a vector (a norm's) are
+    // near 1.
+    let range = match info.shape.len() {
+        1 => (1.0, 0.1),
+        _ => (0.0, 1.7 / (info.row_len() as f32).sqrt()),
+    };
+    let mut noise = Vec::new();
+    for _ in 0..blocks.min(NOISE_BLOCKS) {
+        push_block(format, range, &mut || random.next(), &mut noise);
+    }
     let mut bytes = Vec::with_capacity(blocks * format.block_bytes());
     let whole = bytes.capacity();
     while bytes.len() < whole {
@@ -148,35 +170,6 @@ fn fill(info: &TensorInfo) -> Vec<u8> {
         // `rest` is at most its length.
         bytes.extend_from_slice(&noise[..rest]);
     }
-    bytes
-}
-
-/// One block. The elements of a matrix keep the size of what they multiply; those of a vector (a
-/// norm's) are near 1.
-fn block(info: &TensorInfo, random: &mut Random) -> Vec<u8> {
-    let vector = info.shape.len() == 1;
-    let scale = if vector { 0.1 } else { 1.7 / (info.row_len() as f32).sqrt() };
-    let centre = if vector { 1.0 } else { 0.0 };
-    let value = centre + scale * random.signed();
-    let half = |x: f32| f16::from_f32(x).to_le_bytes();
-    let levels = match info.format {
-        Format::F32 => return value.to_le_bytes().into(),
-        Format::F16 => return half(value).into(),
-        Format::BF16 => return bf16::from_f32(value).to_le_bytes().into(),
-        Format::Q4_0 | Format::Q4_1 => 8.0,
-        Format::Q5_0 | Format::Q5_1 => 16.0,
-        _ => 128.0,
-    };
-    let step = scale / levels * (1.0 + 0.3 * random.signed());
-    let mut bytes = Vec::with_capacity(info.format.block_bytes());
-    bytes.extend(half(step));
-    if matches!(info.format, Format::Q4_1 | Format::Q5_1) {
-        bytes.extend(half(-step * levels));
-    }
-    while bytes.len() < info.format.block_bytes() {
-        bytes.extend(random.next().to_le_bytes());
-    }
-    bytes.truncate(info.format.block_bytes());
     bytes
 }
 
@@ -197,11 +190,6 @@ impl Random {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
-
-    /// A number in `-1.0..1.0`.
-    fn signed(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
 }
 
 fn shape_names() -> String {
@@ -219,7 +207,7 @@ mod tests {
     #[test]
     fn tensors_have_the_bytes_of_their_shapes_and_finite_values() {
         for format in Format::ALL {
-            let model = Synthetic::parse(&format!("smollm2-135m:{format}")).unwrap();
+            let model = Synthetic::parse(&format!("llama-1b:{format}")).unwrap();
             for name in ["blk.3.attn_k.weight", "blk.3.attn_norm.weight"] {
                 let info = model.info(name).unwrap();
                 let bytes = model.bytes(name).unwrap();
@@ -229,7 +217,7 @@ mod tests {
                 let mut values = vec![0.0; elements];
                 info.format.dequantize(&bytes, &mut values);
                 let square = values.iter().map(|x| x * x).sum::<f32>() / elements as f32;
-                let expected = if info.shape.len() == 1 { 1.0 } else { 1.0 / 576.0 };
+                let expected = if info.shape.len() == 1 { 1.0 } else { 1.0 / 2048.0 };
                 assert!((0.5..2.0).contains(&(square / expected)), "{format} {name}: {square}");
             }
         }

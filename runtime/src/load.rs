@@ -33,11 +33,18 @@ pub(crate) fn load(
     let mut upload = Upload { gpu, buffers, under_way: None, since_submit: 0 };
     progress(0, total);
     for tensor in &plan.load {
-        let mut planes = Planes::new(tensor);
+        let mut planes = Planes::new(tensor, 0);
         for source in &tensor.sources {
             let format = format_of(source, weights)?;
             let bytes = weights.bytes(source)?;
-            for piece in bytes.chunks(piece_bytes(format)) {
+            let mut rest = &*bytes;
+            while !rest.is_empty() {
+                if planes.left == 0 {
+                    planes.flush(&mut upload, true)?;
+                    planes = Planes::new(tensor, planes.part + 1);
+                }
+                let piece;
+                (piece, rest) = rest.split_at(planes.next_bytes(format).min(rest.len()));
                 planes.append(format, piece);
                 planes.flush(&mut upload, false)?;
                 done += piece.len() as u64;
@@ -76,6 +83,10 @@ fn check(tensor: &LoadTensor, weights: &dyn WeightSource) -> Result<u64, Runtime
             let wanted = tensor.format;
             return Err(wrong(format!("it is {format}, and nothing is converted to {wanted}")));
         }
+        let part = tensor.part_rows.saturating_mul(tensor.columns);
+        if tensor.part_rows < tensor.rows && !part.is_multiple_of(format.block_len() as u64) {
+            return Err(wrong(format!("its parts are not whole blocks of {format}")));
+        }
         elements += info;
         bytes += size;
     }
@@ -84,17 +95,33 @@ fn check(tensor: &LoadTensor, weights: &dyn WeightSource) -> Result<u64, Runtime
         let (rows, columns) = (tensor.rows, tensor.columns);
         return Err(wrong(format!("{rows} × {columns} elements expected, found {elements}")));
     }
-    let packing = tensor.format.packing();
-    if tensor.planes.len() != packing.planes.len() {
-        return Err(wrong("the plan has the wrong number of planes".into()));
+    check_planes(tensor).map_err(wrong)?;
+    Ok(bytes)
+}
+
+/// Whether the parts are whole chunks and their planes have room.
+fn check_planes(tensor: &LoadTensor) -> Result<(), String> {
+    let count = tensor.format.packing().planes.len();
+    let parts = if tensor.part_rows == 0 { 0 } else { tensor.rows.div_ceil(tensor.part_rows) };
+    if parts == 0 || tensor.planes.len() as u64 != parts.saturating_mul(count as u64) {
+        return Err("the plan has the wrong number of planes".into());
     }
-    for (index, range) in tensor.planes.iter().enumerate() {
-        let needs = plane_bytes(tensor.format, index, elements);
-        if needs > range.bytes.next_multiple_of(16) {
-            return Err(wrong(format!("plane {index} needs {needs} bytes, has {}", range.bytes)));
+    for (part, planes) in (0..).zip(tensor.planes.chunks(count)) {
+        let elements = part_elements(tensor, part);
+        for (index, range) in planes.iter().enumerate() {
+            let needs = plane_bytes(tensor.format, index, elements);
+            if needs > range.bytes.next_multiple_of(16) {
+                return Err(format!("plane {index} needs {needs} bytes, has {}", range.bytes));
+            }
         }
     }
-    Ok(bytes)
+    Ok(())
+}
+
+/// Elements of part `part` of a tensor, 0 past its end.
+fn part_elements(tensor: &LoadTensor, part: u64) -> u64 {
+    let before = tensor.part_rows.saturating_mul(part);
+    tensor.rows.saturating_sub(before).min(tensor.part_rows) * tensor.columns
 }
 
 /// Bytes of data in a plane, without padding.
@@ -102,14 +129,17 @@ fn plane_bytes(format: Format, plane: usize, elements: u64) -> u64 {
     if format.is_float() {
         return elements * format.block_bytes() as u64;
     }
-    let packing = format.packing();
-    // `plane` counts the planes of the same packing.
-    elements / packing.chunk as u64 * packing.planes[plane].bytes as u64
+    let block_bytes = format.packing().block_bytes(format, plane) as u64;
+    elements / format.block_len() as u64 * block_bytes
 }
 
-/// The planes of one tensor as they fill.
+/// The planes of one part of a tensor as they fill.
 struct Planes<'a> {
     format: Format,
+    /// Which part.
+    part: u64,
+    /// Elements that are still to come.
+    left: u64,
     ranges: &'a [BufferRange],
     /// Packed bytes of each plane that are not sent yet.
     waiting: Vec<Vec<u8>>,
@@ -118,18 +148,28 @@ struct Planes<'a> {
 }
 
 impl<'a> Planes<'a> {
-    fn new(tensor: &'a LoadTensor) -> Planes<'a> {
-        let count = tensor.planes.len();
+    /// The planes of part `part`, which the tensor has.
+    fn new(tensor: &'a LoadTensor, part: u64) -> Planes<'a> {
+        let count = tensor.format.packing().planes.len();
         Planes {
             format: tensor.format,
-            ranges: &tensor.planes,
+            part,
+            left: part_elements(tensor, part),
+            ranges: tensor.planes.chunks(count).nth(part as usize).unwrap_or_default(),
             waiting: vec![Vec::new(); count],
             sent: vec![0; count],
         }
     }
 
+    /// Bytes of `format` that are packed at once: whole blocks, no more than the part takes.
+    fn next_bytes(&self, format: Format) -> usize {
+        let left = self.left / format.block_len() as u64 * format.block_bytes() as u64;
+        piece_bytes(format).min(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
     /// Adds whole blocks of `format`, expanded where the planes' own format is another.
     fn append(&mut self, format: Format, blocks: &[u8]) {
+        self.left -= (blocks.len() / format.block_bytes() * format.block_len()) as u64;
         for (plane, waiting) in self.waiting.iter_mut().enumerate() {
             if self.format.is_float() {
                 if format == self.format {
@@ -165,7 +205,7 @@ impl<'a> Planes<'a> {
 
 /// Appends one plane of whole blocks to `out`.
 fn pack(format: Format, plane: usize, blocks: &[u8], out: &mut Vec<u8>) {
-    let (block, width) = (format.block_bytes(), format.packing().planes[plane].bytes);
+    let (block, width) = (format.block_bytes(), format.packing().block_bytes(format, plane));
     let start = out.len();
     out.resize(start + blocks.len() / block * width, 0);
     out[start..]

@@ -36,7 +36,7 @@ fn add_tensor(builder: &mut Builder, sources: &[&str], rows: u64, columns: u64, 
         })
         .collect();
     let sources = sources.iter().map(|&s| s.into()).collect();
-    builder.plan.load.push(LoadTensor { sources, rows, columns, format, planes });
+    builder.plan.load.push(LoadTensor { sources, rows, columns, format, part_rows: rows, planes });
 }
 
 fn planes(engine: &Engine, tensor: usize) -> Vec<Vec<u8>> {
@@ -54,7 +54,7 @@ fn every_format_arrives_as_its_planes_say() {
     let mut expected = Vec::new();
     for (index, format) in Format::ALL.into_iter().enumerate() {
         // Odd numbers of rows and blocks, joined from two tensors.
-        let (first, second, columns) = (3u64, 7168u64 + 5, 96u64);
+        let (first, second, columns) = (3u64, 1024u64 + 5, 768u64);
         let row = format.row_bytes(columns).unwrap() as usize;
         let parts = [noise(first as usize * row, 1), noise(second as usize * row, 2)];
         let names = [format!("{index}.a"), format!("{index}.b")];
@@ -85,20 +85,20 @@ fn formats_expand_to_floats() {
     let mut builder = Builder::new(8, PlanOptions::default());
     let mut weights = Weights::default();
     for format in Format::ALL {
-        let bytes = noise(format.row_bytes(64 * 33).unwrap() as usize, 3);
-        weights.add(format.name(), format, &[33, 64], bytes);
-        add_tensor(&mut builder, &[format.name()], 33, 64, Format::F32);
+        let bytes = noise(format.row_bytes(256 * 33).unwrap() as usize, 3);
+        weights.add(format.name(), format, &[33, 256], bytes);
+        add_tensor(&mut builder, &[format.name()], 33, 256, Format::F32);
         if format != Format::F32 {
-            add_tensor(&mut builder, &[format.name()], 33, 64, Format::F16);
+            add_tensor(&mut builder, &[format.name()], 33, 256, Format::F16);
         }
     }
     let engine = load(&builder, &weights).unwrap();
     for (index, tensor) in engine.plan().load.iter().enumerate() {
         let format = Format::from_name(&tensor.sources[0]).unwrap();
-        let source = noise(format.row_bytes(64 * 33).unwrap() as usize, 3);
-        let mut values = vec![0.0; 64 * 33];
+        let source = noise(format.row_bytes(256 * 33).unwrap() as usize, 3);
+        let mut values = vec![0.0; 256 * 33];
         format.dequantize(&source, &mut values);
-        let mut got = vec![0.0; 64 * 33];
+        let mut got = vec![0.0; 256 * 33];
         tensor.format.dequantize(&planes(&engine, index)[0], &mut got);
         for (value, got) in values.iter().zip(&got) {
             let value = match tensor.format {

@@ -24,11 +24,23 @@ pub fn draw<S: Strategy>(strategy: &S, count: u32, seed: u8) -> Vec<S::Value> {
     (0..count).map(|_| one()).collect()
 }
 
+/// Formats with short blocks, which let models stay small. Products in every format are tested alone.
+pub const SHORT: [Format; 8] = [
+    Format::F32,
+    Format::F16,
+    Format::Q4_0,
+    Format::Q4_1,
+    Format::Q5_0,
+    Format::Q5_1,
+    Format::Q8_0,
+    Format::BF16,
+];
+
 /// The twenty.
 pub fn twenty() -> Vec<Variant> {
     let mut all = draw(&variant(), 20, 11);
-    // Every format has its turn; formats of the twenty in order.
-    for (variant, format) in all.iter_mut().zip(Format::ALL.into_iter().cycle()) {
+    // Every short format has its turn; formats of the twenty in order.
+    for (variant, format) in all.iter_mut().zip(SHORT.into_iter().cycle()) {
         *variant = fit(Variant { format, ..variant.clone() });
     }
     all
@@ -48,7 +60,7 @@ pub fn variant() -> impl Strategy<Value = Variant> {
         prop::option::of(select(vec![3.0f32, 15.0])),
     );
     let reach = (any::<bool>(), prop::option::of(select(vec![1u64, 3, 8])));
-    let formats = (select(Format::ALL.to_vec()), select(Format::ALL.to_vec()));
+    let formats = (select(SHORT.to_vec()), select(SHORT.to_vec()));
     (heads, sizes, parts, reach, formats).prop_map(
         |(
             (kv_heads, share, head, turned),

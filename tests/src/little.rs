@@ -64,11 +64,16 @@ impl Little {
     }
 }
 
-/// A product by a matrix in `format` of up to 9 chunks of columns, plain or after a norm.
+/// Elements of a row that is whole blocks in every format.
+const WHOLE: u64 = 256;
+
+/// A product by a matrix in `format` of up to 9 chunks of columns, plain or after a norm; longer
+/// blocks make it fewer.
 pub fn product(format: Format) -> impl Strategy<Value = Little> {
     let norms = vec!["h", "rms_norm(h, \"norm\", 0.00001)", "layer_norm(h, \"norm\", 0.00001)"];
     (1u64..=9, 1u64..=150, select(norms), any::<bool>()).prop_map(move |(chunks, rows, x, bias)| {
-        let columns = chunks * format.packing().chunk as u64;
+        let least = format.block_len().max(format.packing().chunk) as u64;
+        let columns = least * if least < WHOLE { chunks } else { chunks.div_ceil(4) };
         let little = Little::new(Format::F32, columns)
             .line(&format!("logits = linear({x}, \"w\")"))
             .tensor("norm.weight", Format::F32, &[columns])
@@ -91,10 +96,12 @@ pub fn group() -> impl Strategy<Value = Little> {
     ];
     let formats = prop::collection::vec(select(Format::ALL.to_vec()), 3);
     (select(meets), formats, 1u64..=3, 1u64..=70).prop_map(|(meet, formats, blocks, units)| {
-        let mut little = Little::new(Format::F32, 32 * blocks).line(&format!("logits = {meet}"));
+        let least = formats.iter().map(|format| format.block_len() as u64).max();
+        let columns = blocks * least.unwrap_or(WHOLE).max(32);
+        let mut little = Little::new(Format::F32, columns).line(&format!("logits = {meet}"));
         for (name, format) in ["a", "b", "c"].into_iter().zip(formats) {
             if meet.contains(&format!("\"{name}\"")) {
-                little = little.matrix(name, format, units, 32 * blocks);
+                little = little.matrix(name, format, units, columns);
             }
         }
         little
@@ -123,7 +130,8 @@ impl Block {
     /// Its graph's text and tensors.
     pub fn little(&self) -> Little {
         let Block { kv_heads, share, head, rope_dims, .. } = *self;
-        let (heads, width) = (kv_heads * share, 64);
+        let least = self.formats.iter().map(|format| format.block_len() as u64).max();
+        let (heads, width) = (kv_heads * share, least.unwrap_or(WHOLE).max(64));
         let style = if self.half_rope { "half" } else { "interleaved" };
         let window = self.window.map_or(String::new(), |w| format!(", window = {w}"));
         let cap = self.softcap.map_or(String::new(), |c| format!(", softcap = {c}"));

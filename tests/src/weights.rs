@@ -1,7 +1,7 @@
 //! Random weights for any tensor table, the same for the same seed.
 
-use quarrel_ir::format::Format;
 use quarrel_ir::weight::{TensorInfo, WeightError, WeightSource};
+use quarrel_models::noise::push_block;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -17,11 +17,6 @@ impl Random {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
-    }
-
-    /// A number in `-1.0..1.0`.
-    pub fn signed(&mut self) -> f32 {
-        (self.word() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 }
 
@@ -56,44 +51,12 @@ impl WeightSource for RandomWeights {
 }
 
 fn fill(info: &TensorInfo, random: &mut Random) -> Vec<u8> {
-    let elements = info.elements() as usize;
     let vector = info.shape.len() == 1;
-    let scale = if vector { 0.25 } else { 1.7 / (info.row_len() as f32).sqrt() };
+    let size = if vector { 0.25 } else { 1.7 / (info.row_len() as f32).sqrt() };
     let centre = if vector && !info.name.ends_with(".bias") { 1.0 } else { 0.0 };
-    let format = info.format;
-    if format.is_float() {
-        let values = (0..elements).map(|_| centre + scale * random.signed());
-        return values.flat_map(|x| float_bytes(format, x)).collect();
-    }
-    let levels = match format {
-        Format::Q4_0 | Format::Q4_1 => 8.0,
-        Format::Q5_0 | Format::Q5_1 => 16.0,
-        _ => 128.0,
-    };
     let mut bytes = Vec::new();
-    for _ in 0..elements / 32 {
-        let d = scale / levels * (1.0 + 0.3 * random.signed());
-        let half = |x: f32| half_bits(x).to_le_bytes();
-        let start = bytes.len();
-        bytes.extend(half(d));
-        if matches!(format, Format::Q4_1 | Format::Q5_1) {
-            bytes.extend(half(-d * levels));
-        }
-        while bytes.len() < start + format.block_bytes() {
-            bytes.push(random.word() as u8);
-        }
+    for _ in 0..info.elements() as usize / info.format.block_len() {
+        push_block(info.format, (centre, size), &mut || random.word(), &mut bytes);
     }
     bytes
-}
-
-fn float_bytes(format: Format, x: f32) -> Vec<u8> {
-    match format {
-        Format::F16 => half_bits(x).to_le_bytes().to_vec(),
-        Format::BF16 => ((x.to_bits() >> 16) as u16).to_le_bytes().to_vec(),
-        _ => x.to_le_bytes().to_vec(),
-    }
-}
-
-fn half_bits(x: f32) -> u16 {
-    half::f16::from_f32(x).to_bits()
 }

@@ -6,10 +6,12 @@
 use naga::{AddressSpace, StorageAccess, TypeInner};
 use quarrel_compiler::compile;
 use quarrel_ir::facts::DeviceFacts;
+use quarrel_ir::format::Format;
 use quarrel_ir::graph::Graph;
 use quarrel_ir::plan::{Access, Dispatch, Kernel, Phase, Place, Plan, PlanOptions};
 use quarrel_kernels::check;
-use quarrel_tests::architectures::twenty;
+use quarrel_tests::architectures::{draw, twenty};
+use quarrel_tests::little::{self, Little};
 use quarrel_tests::synthetic::Variant;
 use quarrel_tests::{facts, smollm2};
 use std::collections::BTreeSet;
@@ -154,6 +156,16 @@ fn synthetic_models_on_an_apple_gpu() {
         for fuse in [true, false] {
             check_kernels(&plan(&graph, &device, fuse));
         }
+    }
+}
+
+#[test]
+fn every_format_on_an_apple_gpu() {
+    for (seed, format) in (50u8..).zip(Format::ALL) {
+        let drawn = draw(&little::product(format), 1, seed);
+        check_kernels(&plan(&drawn[0].graph(), &facts::apple(), true));
+        let rows = Little::new(format, 256).line("logits = h * 2");
+        check_kernels(&plan(&rows.graph(), &facts::apple(), true));
     }
 }
 

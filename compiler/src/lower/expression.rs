@@ -410,28 +410,45 @@ impl Emitter<'_> {
             self.tables.push(matrix.tensor);
             self.tables.len() - 1
         });
-        let prefix = format!("table{index}_");
-        for (range, binding) in matrix.plane_bindings(&prefix) {
-            self.bindings.add_once(Resource::Weight(range), binding);
-        }
-        self.helper(snippet(matrix.format).text(&prefix));
         let units = matrix.format.packing().chunk as u64 / 4;
         let chunks = matrix.columns / (units * 4);
-        self.helper(format!(
-            "fn {prefix}row(row: u32, j: u32) -> vec4<f32> {{\n    \
-             let raw = {prefix}load((row + {}u) * {chunks}u + j / {units}u);\n    return {};\n}}\n",
-            matrix.first_row,
-            unit_value(matrix.format, &prefix, "raw", &format!("j % {units}u"))
-        ));
+        let mut text = format!("fn table{index}_row(row: u32, j: u32) -> vec4<f32> {{\n");
+        for part in 0..matrix.parts() {
+            let prefix = format!("table{index}_{part}_");
+            for (range, binding) in matrix.plane_bindings(part, &prefix) {
+                self.bindings.add_once(Resource::Weight(range), binding);
+            }
+            self.helper(snippet(matrix.format).text(&prefix));
+            let start = part as u64 * matrix.part_rows;
+            let row = match (matrix.first_row, start) {
+                (0, 0) => "row".to_string(),
+                (first, 0) => format!("(row + {first}u)"),
+                (_, start) => format!("(row - {start}u)"),
+            };
+            if part + 1 < matrix.parts() {
+                text.push_str(&format!("    if (row < {}u) {{\n", start + matrix.part_rows));
+            } else {
+                text.push_str("    {\n");
+            }
+            text.push_str(&format!(
+                "        let raw = {prefix}load({row} * {chunks}u + j / {units}u);\n        \
+                 return {};\n    }}\n",
+                unit_value(matrix.format, &prefix, "raw", &format!("(j % {units}u)"))
+            ));
+        }
+        self.helper(text + "}\n");
         let ids = self.io(match self.graph.op(ids) {
             Op::Input(Input::Position) => IoBuffer::Positions,
             Op::Input(Input::Slot) => IoBuffer::Slots,
             _ => IoBuffer::Tokens,
         });
         if wide {
-            format!("{prefix}row({ids}[{}], {})", at.row, at.place)
+            format!("table{index}_row({ids}[{}], {})", at.row, at.place)
         } else {
-            format!("{prefix}row({ids}[{}], ({}) >> 2u)[({}) & 3u]", at.row, at.place, at.place)
+            format!(
+                "table{index}_row({ids}[{}], ({}) >> 2u)[({}) & 3u]",
+                at.row, at.place, at.place
+            )
         }
     }
 

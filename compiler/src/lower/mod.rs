@@ -15,7 +15,7 @@ pub use bindings::{IoBuffer, Resource};
 pub use weights::WeightTable;
 
 use crate::error::CompileError;
-use crate::region::{Anchor, Region};
+use crate::region::{Anchor, Region, label};
 use bindings::Bindings;
 use expression::Emitter;
 use quarrel_ir::facts::DeviceFacts;
@@ -48,13 +48,25 @@ pub struct Launch {
 
 /// Lowers one region for one phase.
 pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileError> {
-    match &region.anchor {
+    let launch = match &region.anchor {
         Anchor::Product(product) => product::lower(context, region, product),
         Anchor::Attention(value) => attention::lower(context, region, *value),
         Anchor::TopK(value) => top_k::lower(context, region, *value),
         Anchor::Scan(value) => scan::lower(context, *value),
         Anchor::Rows(_) => rows::lower(context, region),
+    }?;
+    // Matrices in parts may need many.
+    let (needs, has) = (launch.bindings.len(), context.device.max_storage_buffers);
+    if needs > has as usize {
+        return Err(CompileError::Unsupported {
+            what: label(context.graph, region.outputs[0]),
+            why: format!(
+                "it needs {needs} buffers at once, but {} binds {has}",
+                context.device.name
+            ),
+        });
     }
+    Ok(launch)
 }
 
 /// How a state is stored: the option speaks of keys and values.

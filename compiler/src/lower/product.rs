@@ -10,9 +10,11 @@ use crate::region::{ExpertAnchor, ProductAnchor, Region, label, multiplied, stor
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Op, RopeStyle, ValueId, WeightRows};
 use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place};
-use quarrel_kernels::product::{Experts, Group, LinearRows, Product, epilogue_sum, segment_prefix};
+use quarrel_kernels::product::{
+    Experts, Group, PART_ROWS, Product, Rows, epilogue_sum, segment_prefix,
+};
 use quarrel_kernels::row_program::{RowProgram, parameters};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lowers merged products with their prologue and epilogue.
 pub fn lower(
@@ -21,6 +23,7 @@ pub fn lower(
     product: &ProductAnchor,
 ) -> Result<Launch, CompileError> {
     let segments = Segments::of(context, product);
+    check_parts(context, product, &segments)?;
     let experts = product.experts;
     let columns = segments.matrices[0].columns;
     let prologue: BTreeSet<ValueId> = members(region, Place::Prologue);
@@ -44,8 +47,8 @@ pub fn lower(
     // A sum goes through other rows of x for each expert.
     let staged = staged && !summed;
     let mut emitter = context.emitter(prologue);
-    for (matrix, index) in segments.distinct() {
-        for (range, binding) in matrix.plane_bindings(&segment_prefix(index)) {
+    for (index, (matrix, part)) in segments.distinct().into_iter().enumerate() {
+        for (range, binding) in matrix.plane_bindings(part, &segment_prefix(index)) {
             emitter.bindings.add(Resource::Weight(range), binding);
         }
     }
@@ -89,12 +92,34 @@ pub fn lower(
     })
 }
 
+/// That runs of rows of a matrix in parts begin where rows that are held together may.
+fn check_parts(
+    context: Context<'_>,
+    product: &ProductAnchor,
+    segments: &Segments<'_>,
+) -> Result<(), CompileError> {
+    for (linear, rows) in product.linears().zip(&segments.rows) {
+        let whole = [rows.first, rows.every].iter().all(|n| n.is_multiple_of(PART_ROWS));
+        let together = rows.first == 0 && rows.len == rows.every;
+        if rows.part_rows.is_some() && !together && !(whole && rows.len.is_multiple_of(PART_ROWS)) {
+            return Err(CompileError::Unsupported {
+                what: label(context.graph, linear),
+                why: format!(
+                    "its rows are some of a matrix that is too large for one binding of {}",
+                    context.device.name
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// The tensors behind a product's matrices.
 struct Segments<'a> {
     /// Each linear's matrix.
     matrices: Vec<&'a Matrix>,
     /// Where each linear's rows are.
-    rows: Vec<LinearRows>,
+    rows: Vec<Rows>,
     /// Each segment's format.
     formats: Vec<Format>,
 }
@@ -102,41 +127,41 @@ struct Segments<'a> {
 impl<'a> Segments<'a> {
     fn of(context: Context<'a>, product: &ProductAnchor) -> Segments<'a> {
         let mut segments = Segments { matrices: vec![], rows: vec![], formats: vec![] };
-        let mut tensors: Vec<usize> = Vec::new();
+        let mut tensors: BTreeMap<usize, usize> = BTreeMap::new();
         for linear in product.linears() {
             let Some((id, rows)) = multiplied(context.graph, linear) else {
                 unreachable!("the weight of a product is a weight: no other op yields a matrix")
             };
             let matrix = context.weights.matrix(id);
-            let index = tensors.iter().position(|t| *t == matrix.tensor).unwrap_or_else(|| {
-                tensors.push(matrix.tensor);
-                segments.formats.push(matrix.format);
-                tensors.len() - 1
+            let index = *tensors.entry(matrix.tensor).or_insert_with(|| {
+                let parts = std::iter::repeat_n(matrix.format, matrix.parts());
+                segments.formats.extend(parts);
+                segments.formats.len() - matrix.parts()
             });
             segments.matrices.push(matrix);
             let first = matrix.first_row as u32;
             let units = context.graph.tensor(linear).map_or(0, |t| t.last()) as u32;
+            let part_rows = (matrix.parts() > 1).then_some(matrix.part_rows as u32);
+            let together = Rows { segment: index, first, len: units, every: units, part_rows };
             segments.rows.push(match rows {
-                None => LinearRows::together(index, first, units),
+                None => together,
                 Some(WeightRows { start, len, every }) => {
                     let (first, len, every) = (first + start as u32, len as u32, every as u32);
                     // One run is all of it.
                     let every = if len == units { len } else { every };
-                    LinearRows { segment: index, first, len, every }
+                    Rows { first, len, every, ..together }
                 }
             });
         }
         segments
     }
 
-    /// One matrix of each segment, with the segment's index.
+    /// A matrix of each segment, and which of its parts the segment is.
     fn distinct(&self) -> Vec<(&'a Matrix, usize)> {
-        (0..self.formats.len())
-            .filter_map(|index| {
-                let at = self.rows.iter().position(|rows| rows.segment == index)?;
-                Some((self.matrices[at], index))
-            })
-            .collect()
+        let first: BTreeMap<usize, &Matrix> =
+            self.rows.iter().map(|r| r.segment).zip(self.matrices.iter().copied()).collect();
+        let parts = |matrix: &'a Matrix| (0..matrix.parts()).map(move |part| (matrix, part));
+        first.into_values().flat_map(parts).collect()
     }
 }
 
@@ -296,10 +321,7 @@ fn cost(
     for (linear, matrix) in product.linears().zip(&segments.matrices) {
         // Of experts, those of one token.
         let rows = graph.tensor(linear).map_or(0, |t| t.width());
-        let packing = matrix.format.packing();
-        let planes = 0..packing.planes.len();
-        cost.weight_bytes +=
-            planes.map(|p| packing.plane_bytes(p, rows * matrix.columns)).sum::<u64>();
+        cost.weight_bytes += matrix.format.packing().bytes(rows * matrix.columns);
         cost.token_flops += 2 * rows * matrix.columns;
     }
     let mut seen = BTreeSet::new();

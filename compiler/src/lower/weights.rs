@@ -2,7 +2,7 @@
 //!
 //! Before: regions. After: every weight that a region reads has a place in a weight buffer, one
 //! place each. Matrices that one kernel multiplies are joined where they share a format and nobody
-//! else reads them.
+//! else reads them. A matrix too large for one binding lies in parts, each a range of its rows.
 
 use crate::error::CompileError;
 use crate::region::{Anchor, Region, matrix_operand, weight_behind};
@@ -11,6 +11,7 @@ use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Graph, WeightId};
 use quarrel_ir::plan::{Buffer, BufferId, BufferRange, BufferRole, LoadTensor};
 use quarrel_kernels::formats::plane_bindings;
+use quarrel_kernels::product::{Order, PART_ROWS};
 use quarrel_kernels::shader::Binding;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,16 +38,24 @@ pub struct Matrix {
     pub format: Format,
     /// Elements of a row.
     pub columns: u64,
-    /// Its first row in the tensor.
+    /// Its first row in the tensor; 0 for a matrix in parts.
     pub first_row: u64,
-    /// The tensor's planes.
+    /// Rows of each part but the last.
+    pub part_rows: u64,
+    /// The planes of the first part, then those of the second, ….
     pub planes: Vec<BufferRange>,
 }
 
 impl Matrix {
-    /// The planes with their bindings under `prefix`.
-    pub fn plane_bindings(&self, prefix: &str) -> Vec<(BufferRange, Binding)> {
-        self.planes.iter().copied().zip(plane_bindings(self.format, prefix)).collect()
+    /// The number of parts.
+    pub fn parts(&self) -> usize {
+        self.planes.len() / self.format.packing().planes.len()
+    }
+
+    /// The planes of part `part` with their bindings under `prefix`.
+    pub fn plane_bindings(&self, part: usize, prefix: &str) -> Vec<(BufferRange, Binding)> {
+        let bindings = plane_bindings(self.format, prefix);
+        self.planes.iter().skip(part * bindings.len()).copied().zip(bindings).collect()
     }
 }
 
@@ -58,13 +67,18 @@ impl WeightTable {
         expand: Option<Format>,
         device: &DeviceFacts,
     ) -> Result<WeightTable, CompileError> {
+        let regions: Vec<&Region> = regions.into_iter().collect();
         let mut builder = Builder {
             graph,
             expand,
             device,
             uses: matrix_uses(graph),
+            heads: BTreeMap::new(),
             table: WeightTable::default(),
         };
+        for region in &regions {
+            builder.note_heads(region);
+        }
         for region in regions {
             if let Anchor::Product(product) = &region.anchor {
                 let weights: Vec<WeightId> =
@@ -112,12 +126,26 @@ struct Builder<'a> {
     expand: Option<Format>,
     device: &'a DeviceFacts,
     uses: BTreeMap<WeightId, usize>,
+    /// Rows of each matrix that a kernel takes in an order of its own and that stay together.
+    heads: BTreeMap<WeightId, u64>,
     table: WeightTable,
 }
 
 impl Builder<'_> {
     fn weight_of(&self, value: quarrel_ir::graph::ValueId, operand: usize) -> Option<WeightId> {
         weight_behind(self.graph, *self.graph.operands(value).get(operand)?)
+    }
+
+    fn note_heads(&mut self, region: &Region) {
+        let Anchor::Product(product) = &region.anchor else { return };
+        for group in &product.groups {
+            let Order::HalfPairs { head, .. } = group.order else { continue };
+            for &linear in &group.linears {
+                let Some(id) = self.weight_of(linear, 1) else { continue };
+                let known = self.heads.entry(id).or_insert(1);
+                *known = common_multiple(*known, head.into());
+            }
+        }
     }
 
     /// Places the matrices of one product, joining neighbours where that is possible.
@@ -159,7 +187,10 @@ impl Builder<'_> {
     fn format(&self, id: WeightId) -> Result<Format, CompileError> {
         let info = &self.graph.weights[id.0 as usize];
         let wanted = self.expand.unwrap_or(info.format);
-        let whole = |format: Format| info.row_len().is_multiple_of(format.packing().chunk as u64);
+        let whole = |format: Format| {
+            let chunk = format.packing().chunk as u64;
+            info.row_len().is_multiple_of(chunk) && format.row_bytes(info.row_len()).is_some()
+        };
         match [wanted, Format::F32].into_iter().find(|format| whole(*format)) {
             Some(format) => Ok(format),
             None => Err(CompileError::Unsupported {
@@ -181,8 +212,26 @@ impl Builder<'_> {
     fn fits(&self, run: &[WeightId], id: WeightId) -> Result<bool, CompileError> {
         let rows: u64 = run.iter().chain([&id]).map(|id| self.rows(*id)).sum();
         let columns = self.graph.weights[id.0 as usize].row_len();
-        let largest = self.format(id)?.packing().plane_bytes(0, rows * columns);
-        Ok(largest <= self.device.max_binding_bytes)
+        Ok(self.binds(self.format(id)?, rows * columns))
+    }
+
+    /// Whether each plane of this many elements fits in a binding.
+    fn binds(&self, format: Format, elements: u64) -> bool {
+        let packing = format.packing();
+        let mut planes = 0..packing.planes.len();
+        planes.all(|plane| packing.plane_bytes(plane, elements) <= self.device.max_binding_bytes)
+    }
+
+    /// Rows of each part of a tensor: all of them where they fit in a binding.
+    fn part_rows(&self, ids: &[WeightId], format: Format, rows: u64, columns: u64) -> Option<u64> {
+        if self.binds(format, rows * columns) {
+            return Some(rows);
+        }
+        let heads = ids.iter().filter_map(|id| self.heads.get(id)).copied();
+        let step = heads.fold(u64::from(PART_ROWS), common_multiple);
+        // Matrices are joined only where they fit.
+        let mut parts = (1..rows.div_ceil(step)).rev().map(|steps| steps * step);
+        parts.find(|rows| self.binds(format, rows * columns)).filter(|_| ids.len() == 1)
     }
 
     fn place_matrix(&mut self, ids: &[WeightId]) -> Result<(), CompileError> {
@@ -193,7 +242,9 @@ impl Builder<'_> {
         let tensor = self.table.load.len() - 1;
         let mut first_row = 0;
         for &id in ids {
-            let matrix = Matrix { tensor, format, columns, first_row, planes: planes.clone() };
+            let part_rows = self.table.load[tensor].part_rows;
+            let planes = planes.clone();
+            let matrix = Matrix { tensor, format, columns, first_row, part_rows, planes };
             first_row += self.rows(id);
             self.table.matrices.insert(id, matrix);
         }
@@ -218,20 +269,27 @@ impl Builder<'_> {
         let packing = format.packing();
         let names = ids.iter().map(|id| self.graph.weights[id.0 as usize].name.clone());
         let sources: Vec<String> = names.collect();
+        let part_rows = self.part_rows(ids, format, rows, columns);
+        // A kernel binds more than this matrix.
+        let most = u64::from(self.device.max_storage_buffers / 2).max(1);
+        let count = packing.planes.len() as u64;
+        let fits = |part: &u64| *part >= rows || rows.div_ceil(*part) * count <= most;
+        let part_rows = part_rows.filter(fits).ok_or_else(|| CompileError::TooLarge {
+            tensor: sources.join("+"),
+            needs: packing.plane_bytes(0, rows * columns),
+            device: self.device.name.clone(),
+            has: self.device.max_binding_bytes,
+        })?;
         let mut planes = Vec::new();
-        for plane in 0..packing.planes.len() {
-            let bytes = packing.plane_bytes(plane, rows * columns);
-            if bytes > self.device.max_binding_bytes {
-                return Err(CompileError::TooLarge {
-                    tensor: sources.join("+"),
-                    needs: bytes,
-                    device: self.device.name.clone(),
-                    has: self.device.max_binding_bytes,
-                });
+        for start in (0..rows).step_by(part_rows.max(1) as usize) {
+            let elements = part_rows.min(rows - start) * columns;
+            for plane in 0..packing.planes.len() {
+                planes.push(self.allocate(packing.plane_bytes(plane, elements)));
             }
-            planes.push(self.allocate(bytes));
         }
-        self.table.load.push(LoadTensor { sources, rows, columns, format, planes: planes.clone() });
+        let tensor = LoadTensor { sources, rows, columns, format, part_rows, planes };
+        let planes = tensor.planes.clone();
+        self.table.load.push(tensor);
         Ok(planes)
     }
 
@@ -254,4 +312,12 @@ impl Builder<'_> {
         buffers[index].bytes = offset + bytes;
         BufferRange { buffer: BufferId(index as u32), offset, bytes }
     }
+}
+
+fn common_multiple(a: u64, b: u64) -> u64 {
+    let (mut divisor, mut rest) = (a, b);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    a / divisor.max(1) * b
 }

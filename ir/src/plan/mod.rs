@@ -368,7 +368,8 @@ impl Extent {
 /// One packed matrix or vector of the load program: the named tensors' rows one after another, each
 /// expanded to `format` where its own differs, split into planes as [`crate::packing`] says.
 ///
-/// Only F32, F16 and BF16 can be expanded to; a vector of any shape is one row.
+/// Only F32, F16 and BF16 can be expanded to; a vector of any shape is one row. A matrix that is too
+/// large for one binding lies in parts of `part_rows` rows, each with planes of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadTensor {
     /// The tensors whose rows are joined.
@@ -379,7 +380,9 @@ pub struct LoadTensor {
     pub columns: u64,
     /// Format on the device.
     pub format: Format,
-    /// Where each plane goes.
+    /// Rows of each part; the last has what is left.
+    pub part_rows: u64,
+    /// Where each plane of the first part goes, then those of the second, ….
     pub planes: Vec<BufferRange>,
 }
 

@@ -3,10 +3,11 @@
 //! A snippet defines, with its own prefix in place of `$`:
 //! - `struct $raw` and `fn $load(chunk: u32) -> $raw`: the words of one chunk;
 //! - `fn $unit(raw: $raw, i: u32) -> vec4<f32>`: elements `4 i .. 4 i + 4` of it, before scaling;
-//! - where [`Snippet::scaled`], `fn $scale(raw: $raw) -> f32`, and where [`Snippet::offset`],
-//!   `fn $offset(raw: $raw) -> f32`: an element is `unit · scale + offset`.
+//! - where [`Snippet::scaled`], `fn $scale(raw: $raw, i: u32) -> f32`, and where [`Snippet::offset`],
+//!   `fn $offset(raw: $raw, i: u32) -> f32`: an element of unit `i` is `unit · scale + offset`. Both
+//!   are the same for each [`Snippet::group`] units.
 //!
-//! Planes are bound under the names `$p0`, `$p1`.
+//! Planes are bound under the names `$p0`, `$p1`, ….
 
 use crate::shader::Binding;
 use quarrel_ir::format::Format;
@@ -15,32 +16,66 @@ use quarrel_ir::plan::Access;
 /// The snippet of a format.
 #[derive(Clone, Copy, Debug)]
 pub struct Snippet {
-    text: &'static str,
+    text: &'static [&'static str],
+    /// Units that share a scale and an offset; a chunk's are whole groups.
+    pub group: u32,
     /// Whether elements are multiplied by a chunk's scale.
     pub scaled: bool,
     /// Whether a chunk's offset is added to elements.
     pub offset: bool,
 }
 
+/// What there is beside a chunk's units.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    Scale,
+    ScaleAndOffset,
+}
+
 /// The snippet for `format`.
 pub const fn snippet(format: Format) -> Snippet {
-    let (text, scaled, offset) = match format {
-        Format::F32 => (include_str!("f32.wgsl"), false, false),
-        Format::F16 => (include_str!("f16.wgsl"), false, false),
-        Format::BF16 => (include_str!("bf16.wgsl"), false, false),
-        Format::Q4_0 => (include_str!("q4_0.wgsl"), true, false),
-        Format::Q4_1 => (include_str!("q4_1.wgsl"), true, true),
-        Format::Q5_0 => (include_str!("q5_0.wgsl"), true, false),
-        Format::Q5_1 => (include_str!("q5_1.wgsl"), true, true),
-        Format::Q8_0 => (include_str!("q8_0.wgsl"), true, false),
+    use Beside::{Nothing, Scale, ScaleAndOffset};
+    let (text, elements, beside): (&[&str], usize, Beside) = match format {
+        Format::F32 => (&[include_str!("f32.wgsl")], 4, Nothing),
+        Format::F16 => (&[include_str!("f16.wgsl")], 8, Nothing),
+        Format::BF16 => (&[include_str!("bf16.wgsl")], 8, Nothing),
+        Format::Q4_0 => (&[include_str!("q4_0.wgsl")], 32, Scale),
+        Format::Q4_1 => (&[include_str!("q4_1.wgsl")], 32, ScaleAndOffset),
+        Format::Q5_0 => (&[include_str!("q5_0.wgsl")], 32, Scale),
+        Format::Q5_1 => (&[include_str!("q5_1.wgsl")], 32, ScaleAndOffset),
+        Format::Q8_0 => (&[include_str!("q8_0.wgsl")], 32, Scale),
+        Format::Q2_K => (&[include_str!("q2_k.wgsl")], 16, ScaleAndOffset),
+        Format::Q3_K => (&[include_str!("q3_k.wgsl")], 16, Scale),
+        Format::Q4_K => (&[include_str!("q4_k.wgsl"), K_SCALES], 32, ScaleAndOffset),
+        Format::Q5_K => (&[include_str!("q5_k.wgsl"), K_SCALES], 32, ScaleAndOffset),
+        Format::Q6_K => (&[include_str!("q6_k.wgsl")], 16, Scale),
+        Format::IQ4_NL => (&[include_str!("iq4_nl.wgsl"), IQ4_VALUES], 32, Scale),
+        Format::IQ4_XS => (&[include_str!("iq4_xs.wgsl"), IQ4_VALUES], 32, Scale),
+        Format::MXFP4 => (&[include_str!("mxfp4.wgsl"), FP4_VALUES], 32, Scale),
+        Format::NVFP4 => (&[include_str!("nvfp4.wgsl"), FP4_VALUES], 16, Scale),
+        Format::TQ1_0 | Format::TQ2_0 | Format::Q1_0 => (CODED, 16, Scale),
+        Format::IQ1_S | Format::IQ1_M => (CODED, 16, Scale),
+        Format::IQ2_XXS | Format::IQ2_XS | Format::IQ2_S => (CODED, 16, Scale),
+        Format::IQ3_XXS | Format::IQ3_S => (CODED, 16, Scale),
     };
-    Snippet { text, scaled, offset }
+    Snippet {
+        text,
+        group: elements as u32 / 4,
+        scaled: !matches!(beside, Nothing),
+        offset: matches!(beside, ScaleAndOffset),
+    }
 }
+
+const K_SCALES: &str = include_str!("k_scales.wgsl");
+const IQ4_VALUES: &str = include_str!("iq4_values.wgsl");
+const FP4_VALUES: &str = include_str!("fp4_values.wgsl");
+const CODED: &[&str] = &[include_str!("coded.wgsl")];
 
 impl Snippet {
     /// The text with names that begin with `prefix`.
     pub fn text(&self, prefix: &str) -> String {
-        self.text.replace('$', prefix)
+        self.text.concat().replace('$', prefix)
     }
 }
 
@@ -61,10 +96,10 @@ pub fn unit_value(format: Format, prefix: &str, raw: &str, i: &str) -> String {
     let snippet = snippet(format);
     let mut text = format!("{prefix}unit({raw}, {i})");
     if snippet.scaled {
-        text = format!("{text} * {prefix}scale({raw})");
+        text = format!("{text} * {prefix}scale({raw}, {i})");
     }
     if snippet.offset {
-        text = format!("{text} + {prefix}offset({raw})");
+        text = format!("{text} + {prefix}offset({raw}, {i})");
     }
     text
 }

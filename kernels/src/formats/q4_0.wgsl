@@ -7,4 +7,4 @@ fn $unit(raw: $raw, i: u32) -> vec4<f32> {
     let nibbles = (raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
     return vec4<f32>(unpack4xU8(nibbles)) - 8.0;
 }
-fn $scale(raw: $raw) -> f32 { return raw.d; }
+fn $scale(raw: $raw, i: u32) -> f32 { return raw.d; }

@@ -4,5 +4,5 @@ fn $unit(raw: $raw, i: u32) -> vec4<f32> {
     let nibbles = (raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
     return vec4<f32>(unpack4xU8(nibbles));
 }
-fn $scale(raw: $raw) -> f32 { return unpack2x16float(raw.d).x; }
-fn $offset(raw: $raw) -> f32 { return unpack2x16float(raw.d).y; }
+fn $scale(raw: $raw, i: u32) -> f32 { return unpack2x16float(raw.d).x; }
+fn $offset(raw: $raw, i: u32) -> f32 { return unpack2x16float(raw.d).y; }

@@ -5,5 +5,5 @@ fn $unit(raw: $raw, i: u32) -> vec4<f32> {
     let fifth = (vec4(raw.d.x >> (4u * i)) >> vec4(0u, 1u, 2u, 3u)) & vec4(1u);
     return vec4<f32>(unpack4xU8(nibbles) + fifth * 16u);
 }
-fn $scale(raw: $raw) -> f32 { return unpack2x16float(raw.d.y).x; }
-fn $offset(raw: $raw) -> f32 { return unpack2x16float(raw.d.y).y; }
+fn $scale(raw: $raw, i: u32) -> f32 { return unpack2x16float(raw.d.y).x; }
+fn $offset(raw: $raw, i: u32) -> f32 { return unpack2x16float(raw.d.y).y; }

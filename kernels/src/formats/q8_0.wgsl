@@ -6,4 +6,4 @@ fn $load(chunk: u32) -> $raw {
 fn $unit(raw: $raw, i: u32) -> vec4<f32> {
     return vec4<f32>(unpack4xI8(select(raw.q0[i & 3u], raw.q1[i & 3u], i >= 4u)));
 }
-fn $scale(raw: $raw) -> f32 { return raw.d; }
+fn $scale(raw: $raw, i: u32) -> f32 { return raw.d; }

@@ -7,6 +7,7 @@
 
 use super::{Product, segment_prefix};
 use crate::formats::snippet;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 impl Product {
@@ -17,7 +18,8 @@ impl Product {
         (chunks.div_ceil(lanes), chunks, chunk / 4)
     }
 
-    /// Statements that read each lane's share of x into `x_STEP_UNIT`, with the sums `total_STEP`.
+    /// Statements that read each lane's share of x into `x_STEP_UNIT`, with the sums
+    /// `total_STEP_FIRST_GROUP` of each `GROUP` units from `FIRST` on that an offset needs.
     pub(super) fn hold_text(&self, lanes: u32) -> String {
         let (steps, chunks, units) = self.held_steps(lanes);
         let mut text = String::new();
@@ -36,10 +38,25 @@ impl Product {
                     "    let x_{step}_{unit} = select(vec4<f32>(), {x}, used_{step});"
                 );
             }
-            let sum: Vec<String> = (0..units).map(|unit| format!("x_{step}_{unit}")).collect();
-            let _ = writeln!(text, "    let total_{step} = dot({}, vec4(1.0));", sum.join(" + "));
+            for group in self.offset_groups() {
+                for first in (0..units).step_by(group as usize) {
+                    let sum: Vec<String> =
+                        (first..first + group).map(|unit| format!("x_{step}_{unit}")).collect();
+                    let _ = writeln!(
+                        text,
+                        "    let total_{step}_{first}_{group} = dot({}, vec4(1.0));",
+                        sum.join(" + ")
+                    );
+                }
+            }
         }
         text
+    }
+
+    /// The numbers of units that share an offset, each once.
+    fn offset_groups(&self) -> BTreeSet<u32> {
+        let forms = self.segments.iter().map(|format| snippet(*format));
+        forms.filter(|form| form.offset).map(|form| form.group).collect()
     }
 
     /// One block of rows of a segment, x held.
@@ -54,22 +71,10 @@ impl Product {
                     text,
                     "            {{\n            let raw = {p}load(row_{r} * {chunks}u + chunk_{step});"
                 );
-                text.push_str("            var products = vec4<f32>();\n");
-                for unit in 0..units {
-                    let _ = writeln!(
-                        text,
-                        "            products += x_{step}_{unit} * {p}unit(raw, {unit}u);"
-                    );
+                for first in (0..units).step_by(form.group as usize) {
+                    text.push_str(&self.held_group(index, (r, step, first)));
                 }
-                let scale = if form.scaled { format!(" * {p}scale(raw)") } else { String::new() };
-                let offset = match form.offset {
-                    true => format!(" + total_{step} * {p}offset(raw)"),
-                    false => String::new(),
-                };
-                let _ = writeln!(
-                    text,
-                    "            sum_{r} += dot(products, vec4(1.0)){scale}{offset};\n            }}"
-                );
+                text.push_str("            }\n");
             }
             let _ = writeln!(text, "            sum_{r} = subgroupAdd(sum_{r});");
         }
@@ -79,6 +84,29 @@ impl Product {
             let _ = writeln!(text, "                {stored}");
         }
         text.push_str("            }\n");
+        text
+    }
+
+    /// What the units from `first` on that share a scale add to the sum of row `r`, in one step.
+    fn held_group(&self, index: usize, (r, step, first): (u32, u32, u32)) -> String {
+        let (p, form) = (segment_prefix(index), snippet(self.segments[index]));
+        let mut text = "            {\n            var products = vec4<f32>();\n".to_string();
+        for unit in first..first + form.group {
+            let _ =
+                writeln!(text, "            products += x_{step}_{unit} * {p}unit(raw, {unit}u);");
+        }
+        let scale = match form.scaled {
+            true => format!(" * {p}scale(raw, {first}u)"),
+            false => String::new(),
+        };
+        let offset = match form.offset {
+            true => format!(" + total_{step}_{first}_{} * {p}offset(raw, {first}u)", form.group),
+            false => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "            sum_{r} += dot(products, vec4(1.0)){scale}{offset};\n            }}"
+        );
         text
     }
 }

@@ -69,17 +69,17 @@ pub struct Group {
     /// Number of units.
     pub units: u32,
     /// Where each linear's rows are.
-    pub linears: Vec<LinearRows>,
+    pub linears: Vec<Rows>,
     /// The order in which units lie in tiles.
     pub order: Order,
     /// Whether the epilogue takes units two at a time (`j` and `j + 1`, `j` even).
     pub pair: bool,
 }
 
-/// The rows of one linear: unit `u` is row `first + u / len * every + u % len` of its segment.
+/// The rows of one linear: unit `u` is row `first + u / len * every + u % len` of its matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinearRows {
-    /// The segment.
+pub struct Rows {
+    /// The matrix's segment, or the first of those of a matrix in parts.
     pub segment: usize,
     /// The row of unit 0.
     pub first: u32,
@@ -87,27 +87,14 @@ pub struct LinearRows {
     pub len: u32,
     /// From one such run of rows to the next.
     pub every: u32,
+    /// Rows of each part of a matrix that is too large for one binding; each part is a segment. A
+    /// multiple of [`PART_ROWS`] and of the heads of the group's order.
+    pub part_rows: Option<u32>,
 }
 
-impl LinearRows {
-    /// `units` rows one after another.
-    pub const fn together(segment: usize, first: u32, units: u32) -> LinearRows {
-        LinearRows { segment, first, len: units, every: units }
-    }
-
-    /// WGSL for the row of the unit that the expression `unit` names.
-    fn row(&self, unit: &str) -> String {
-        match self.len == self.every {
-            true => format!("{}u + {unit}", self.first),
-            false => {
-                format!(
-                    "{}u + {unit} / {}u * {}u + {unit} % {}u",
-                    self.first, self.len, self.every, self.len
-                )
-            }
-        }
-    }
-}
+/// Parts of a matrix have multiples of this many rows, so that rows that a subgroup holds at once
+/// ([`Shape::rows`], which divides it) are in one part.
+pub const PART_ROWS: u32 = 192;
 
 /// Products with the matrices of experts: every matrix is one for each expert, one after another.
 ///

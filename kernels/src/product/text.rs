@@ -1,6 +1,6 @@
 //! The text of a product kernel: what fills the template's holes.
 
-use super::{Experts, Group, Order, Product, segment_prefix};
+use super::{Experts, Group, Order, PART_ROWS, Product, Rows, segment_prefix};
 use crate::formats::snippet;
 use crate::shader::declare;
 use crate::template::fill;
@@ -59,6 +59,7 @@ impl Experts {
 impl Product {
     pub(super) fn text(&self) -> String {
         let shape = self.shape;
+        debug_assert!(PART_ROWS.is_multiple_of(shape.rows), "a subgroup's rows are in one part");
         let stage = if self.staged {
             format!("var<workgroup> staged: array<vec4<f32>, {}>;", shape.tokens * self.columns / 4)
         } else {
@@ -142,23 +143,28 @@ impl Product {
         let row = self.by_group(|index, group| {
             let units = self.units_per_tile(group);
             let last = group.units - 1;
-            let rows = choose(group.linears.iter().map(|linear| linear.row("unit")), units);
+            let rows = choose(group.linears.iter().map(Rows::row_text), units);
             let expert = match &self.experts {
                 Some(_) => format!("expert * {}u + ", group.units),
                 None => String::new(),
             };
             format!(
-                "        let unit = unit_{index}(min(first + slot % {units}u, {last}u));\n        \
+                "        let j = unit_{index}(min(first + slot % {units}u, {last}u));\n        \
                  return {expert}{rows};\n"
             )
         });
         let _ = write!(text, "fn weight_row(tile: u32, slot: u32) -> u32 {{\n{row}}}\n");
         if self.segments.len() > 1 {
-            let segment = self.by_group(|_, group| {
-                let units = self.units_per_tile(group);
-                let segments = group.linears.iter().map(|linear| format!("{}u", linear.segment));
-                let which = choose(segments, units);
-                format!("        return {which};\n")
+            let segment = self.by_group(|index, group| {
+                let (units, last) = (self.units_per_tile(group), group.units - 1);
+                let which = choose(group.linears.iter().map(Rows::segment_text), units);
+                if group.linears.iter().all(|rows| rows.part_rows.is_none()) {
+                    return format!("        return {which};\n");
+                }
+                format!(
+                    "        let j = unit_{index}(min(first + slot % {units}u, {last}u));\n        \
+                     return {which};\n"
+                )
             });
             let _ =
                 write!(text, "fn weight_segment(tile: u32, slot: u32) -> u32 {{\n{segment}}}\n");
@@ -238,11 +244,12 @@ impl Product {
             text.push_str(&self.either_text(0));
             return text;
         }
+        text.push_str("        let segment = weight_segment(tile, slot);\n");
         for index in 0..self.segments.len() {
             let head = if index == 0 { "        " } else { " else " };
             let _ = write!(
                 text,
-                "{head}if (weight_segment(tile, slot) == {index}u) {{\n{}        }}",
+                "{head}if (segment == {index}u) {{\n{}        }}",
                 self.either_text(index)
             );
         }
@@ -262,90 +269,115 @@ impl Product {
         }
     }
 
+    /// Lines for each row of x and each weight row that a subgroup holds.
+    fn each(&self, line: impl Fn(u32, u32) -> String) -> String {
+        let rows = self.shape.rows;
+        (0..self.shape.tokens)
+            .flat_map(|t| (0..rows).map(move |r| (t, r)))
+            .map(|(t, r)| line(t, r))
+            .collect()
+    }
+
     /// The columns' loop for one block of rows of one segment.
     fn segment_text(&self, index: usize) -> String {
-        let (rows, tokens) = (self.shape.rows, self.shape.tokens);
         let (p, format) = (segment_prefix(index), self.segments[index]);
-        let form = snippet(format);
-        let units = format.packing().chunk as u32 / 4;
-        let mut text = String::new();
-        let each = |text: &mut String, line: &dyn Fn(u32, u32) -> String| {
-            for t in 0..tokens {
-                for r in 0..rows {
-                    text.push_str(&line(t, r));
-                }
-            }
-        };
-        each(&mut text, &|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
+        let (units, group) = (format.packing().chunk as u32 / 4, snippet(format).group);
         let chunks = self.columns / format.packing().chunk as u32;
+        let mut text = self.each(|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
         let _ = writeln!(text, "        for (var c = lane; c < {chunks}u; c += lanes) {{");
-        for r in 0..rows {
+        for r in 0..self.shape.rows {
             let _ = writeln!(text, "            let raw_{r} = {p}load(row_{r} * {chunks}u + c);");
         }
-        let target = if form.scaled { "dot" } else { "sum" };
+        if self.shape.unroll || units == group {
+            for first in (0..units).step_by(group as usize) {
+                let body = self.group_text(index, &format!("{first}u"), Some(first));
+                text.push_str(&braced(&body, units > group));
+            }
+        } else {
+            let body = self.group_text(index, "g", None);
+            let _ = write!(
+                text,
+                "            for (var g = 0u; g < {units}u; g += {group}u) {{\n{body}            }}\n"
+            );
+        }
+        text.push_str("        }\n");
+        text += &self.each(|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
+        text.push_str("        if (lane == 0u) {\n");
+        text += &self.each(|t, r| {
+            let place = format!("{t}u * TILE + slot + {r}u");
+            format!("            {}\n", self.stored_sum(&place, &format!("sum_{t}_{r}")))
+        });
+        text.push_str("        }\n");
+        text
+    }
+
+    /// What a chunk's units from `first` on that share a scale add to the sums; `known` is `first`
+    /// where it is a number.
+    fn group_text(&self, index: usize, first: &str, known: Option<u32>) -> String {
+        let (p, form) = (segment_prefix(index), snippet(self.segments[index]));
+        let mut text = String::new();
         if form.scaled {
-            each(&mut text, &|t, r| format!("            var dot_{t}_{r} = 0.0;\n"));
+            text += &self.each(|t, r| format!("            var dot_{t}_{r} = 0.0;\n"));
         }
         if form.offset {
-            for t in 0..tokens {
+            for t in 0..self.shape.tokens {
                 let _ = writeln!(text, "            var total_{t} = 0.0;");
             }
         }
-        let body = |i: &str| {
-            let mut text = String::new();
-            for t in 0..tokens {
-                let _ = writeln!(
+        match known {
+            Some(first) if self.shape.unroll || form.group == 1 => {
+                for i in first..first + form.group {
+                    text += &braced(&self.unit_text(index, &format!("{i}u")), true);
+                }
+            }
+            _ => {
+                let end = match known {
+                    Some(first) => format!("{}u", first + form.group),
+                    None => format!("{first} + {}u", form.group),
+                };
+                let body = self.unit_text(index, "i");
+                let _ = write!(
                     text,
-                    "            let x_{t} = {};",
-                    self.x(t, &format!("c * {units}u + {i}"))
+                    "            for (var i = {first}; i < {end}; i++) {{\n{body}            }}\n"
                 );
-                if form.offset {
-                    let _ = writeln!(text, "            total_{t} += dot(x_{t}, vec4(1.0));");
-                }
-            }
-            for r in 0..rows {
-                let _ = writeln!(text, "            let w_{r} = {p}unit(raw_{r}, {i});");
-                for t in 0..tokens {
-                    let _ = writeln!(text, "            {target}_{t}_{r} += dot(x_{t}, w_{r});");
-                }
-            }
-            text
-        };
-        if self.shape.unroll || units == 1 {
-            for i in 0..units {
-                let _ = write!(text, "            {{\n{}            }}\n", body(&format!("{i}u")));
-            }
-        } else {
-            let _ = write!(
-                text,
-                "            for (var i = 0u; i < {units}u; i++) {{\n{}            }}\n",
-                body("i")
-            );
-        }
-        for r in 0..rows {
-            if form.scaled {
-                let _ = writeln!(text, "            let scale_{r} = {p}scale(raw_{r});");
-            }
-            if form.offset {
-                let _ = writeln!(text, "            let offset_{r} = {p}offset(raw_{r});");
             }
         }
         if form.scaled {
-            each(&mut text, &|t, r| {
+            for r in 0..self.shape.rows {
+                let _ = writeln!(text, "            let scale_{r} = {p}scale(raw_{r}, {first});");
+                if form.offset {
+                    let _ =
+                        writeln!(text, "            let offset_{r} = {p}offset(raw_{r}, {first});");
+                }
+            }
+            text += &self.each(|t, r| {
                 let offset =
                     if form.offset { format!(" + total_{t} * offset_{r}") } else { String::new() };
                 format!("            sum_{t}_{r} += dot_{t}_{r} * scale_{r}{offset};\n")
             });
         }
-        text.push_str("        }\n");
-        each(&mut text, &|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
-        text.push_str("        if (lane == 0u) {\n");
-        each(&mut text, &|t, r| {
-            let sum =
-                self.stored_sum(&format!("{t}u * TILE + slot + {r}u"), &format!("sum_{t}_{r}"));
-            format!("            {sum}\n")
-        });
-        text.push_str("        }\n");
+        text
+    }
+
+    /// What unit `i` of a chunk adds to a group's sums.
+    fn unit_text(&self, index: usize, i: &str) -> String {
+        let (p, format) = (segment_prefix(index), self.segments[index]);
+        let (form, units) = (snippet(format), format.packing().chunk / 4);
+        let target = if form.scaled { "dot" } else { "sum" };
+        let mut text = String::new();
+        for t in 0..self.shape.tokens {
+            let x = self.x(t, &format!("c * {units}u + {i}"));
+            let _ = writeln!(text, "            let x_{t} = {x};");
+            if form.offset {
+                let _ = writeln!(text, "            total_{t} += dot(x_{t}, vec4(1.0));");
+            }
+        }
+        for r in 0..self.shape.rows {
+            let _ = writeln!(text, "            let w_{r} = {p}unit(raw_{r}, {i});");
+            for t in 0..self.shape.tokens {
+                let _ = writeln!(text, "            {target}_{t}_{r} += dot(x_{t}, w_{r});");
+            }
+        }
         text
     }
 
@@ -365,6 +397,39 @@ impl Product {
                 all = tokens * per_token,
             )
         })
+    }
+}
+
+/// `text` as a block of its own, where `own`.
+fn braced(text: &str, own: bool) -> String {
+    if own { format!("            {{\n{text}            }}\n") } else { text.to_string() }
+}
+
+impl Rows {
+    /// WGSL for the row of unit `j` in its matrix.
+    fn matrix_row(&self) -> String {
+        let Rows { first, len, every, .. } = *self;
+        let row = match len == every {
+            true => "j".to_string(),
+            false => format!("j / {len}u * {every}u + j % {len}u"),
+        };
+        if first == 0 { row } else { format!("{first}u + {row}") }
+    }
+
+    /// WGSL for the row of unit `j` in its segment.
+    fn row_text(&self) -> String {
+        match self.part_rows {
+            Some(rows) => format!("({}) % {rows}u", self.matrix_row()),
+            None => self.matrix_row(),
+        }
+    }
+
+    /// WGSL for the segment of unit `j`.
+    fn segment_text(&self) -> String {
+        match self.part_rows {
+            Some(rows) => format!("{}u + ({}) / {rows}u", self.segment, self.matrix_row()),
+            None => format!("{}u", self.segment),
+        }
     }
 }
 

@@ -235,12 +235,14 @@ fn impossible_shapes_are_refused() {
     check_message(tensor(0, &[1; 5]), &["5 dimensions"]);
     check_message(tensor(2, &[32, 33]), &["rows of 33 elements", "Q4_0's block of 32"]);
     check_message(tensor(8, &[]), &["rows of 1 elements"]);
+    check_message(tensor(12, &[2, 576]), &["rows of 576 elements", "Q4_K's block of 256"]);
 }
 
 #[test]
 fn unsupported_types_are_refused_by_name() {
     let tensor = |kind| GgufWriter::new().tensor_of_kind("w", kind, &[256], &[0; 512]);
-    check_message(tensor(16), &["\"w\"", "IQ2_XXS (16)", "supported: F32, F16,"]);
+    check_message(tensor(9), &["\"w\"", "Q8_1 (9)", "supported: F32, F16,"]);
+    check_message(tensor(31), &["\"w\"", "Q4_0_4_4 (31)"]);
     check_message(tensor(26), &["I32 (26)"]);
     check_message(tensor(1000), &["number 1000 (unknown)"]);
     assert!(types::supported().contains("Q8_0"));

@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn unsupported_types_are_known_by_name() {
-        assert_eq!(describe(16), "IQ2_XXS (16)");
+        assert_eq!(describe(9), "Q8_1 (9)");
         assert_eq!(describe(99), "number 99 (unknown)");
         assert_eq!(format(99), None);
     }
