@@ -6,7 +6,7 @@ use crate::error::{CliError, Result};
 use crate::options::PlanArgs;
 use crate::store::Store;
 use crate::text::{self, Text};
-use quarrel_ir::graph::Graph;
+use quarrel_ir::graph::{Addressing, Graph, StateDecl};
 use quarrel_ir::weight::{TensorInfo, WeightSource};
 use quarrel_models::arch::{self, ArchFile, Facts, Summary};
 use quarrel_models::gguf::{GgufFile, Metadata};

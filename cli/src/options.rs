@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use quarrel_ir::format::Format;
+use quarrel_ir::graph::StateFormat;
 use quarrel_ir::plan::PlanOptions;
 use std::path::PathBuf;
 
@@ -26,7 +27,7 @@ pub(crate) struct PlanArgs {
     /// Compile the graph op by op
     #[arg(long)]
     pub(crate) no_fuse: bool,
-    /// Precision of products: as the device does best, or F32 throughout
+    /// Precision: as the device does best, with keys and values kept in F16; or F32 throughout
     #[arg(long, value_enum, default_value_t = Precision::Auto)]
     pub(crate) precision: Precision,
     /// Positions that a sequence may have [default: the model's own, at most 4096]
@@ -41,10 +42,10 @@ pub(crate) struct PlanArgs {
     pub(crate) weights: Option<Format>,
 }
 
-/// Precision of products.
+/// Precision of arithmetic, and of keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Precision {
-    /// What the device does best
+    /// What the device does best; keys and values in F16
     Auto,
     /// F32 throughout
     F32,
@@ -61,6 +62,14 @@ impl PlanArgs {
         let usual = model.unwrap_or(DEFAULT_CONTEXT).clamp(1, DEFAULT_CONTEXT);
         // At most 4096.
         self.ctx.unwrap_or(usual as u32)
+    }
+
+    /// How keys and values are stored, where it is not as the graph says.
+    pub(crate) fn state_format(&self) -> Option<StateFormat> {
+        match self.precision {
+            Precision::Auto => None,
+            Precision::F32 => Some(StateFormat::F32),
+        }
     }
 
     /// Options of a plan for `context` positions that yields logits of up to `out_rows` rows.

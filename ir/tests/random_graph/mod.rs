@@ -4,8 +4,8 @@
 
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{
-    Addressing, Attention, BinaryOp, Graph, Input, NormKind, Normalize, Op, Origin, Rope,
-    RopeStyle, RunDim, StateDecl, StateFormat, TensorType, UnaryOp, ValueId,
+    Addressing, Attention, BinaryOp, Graph, Input, NormKind, Normalize, Op, Origin, Ramp, Rope,
+    RopeStyle, RunDim, StateDecl, StateFormat, TensorType, UnaryOp, ValueId, WeightRows,
 };
 use quarrel_ir::weight::TensorInfo;
 
@@ -92,7 +92,18 @@ impl Maker {
     fn state(&mut self, row: &[u64]) -> ValueId {
         let name = format!("{}{}", self.one_of(&NAMES), self.graph.states.len());
         let format = self.one_of(&StateFormat::ALL);
-        let addressing = self.one_of(&Addressing::ALL);
+        let all = [Addressing::Append, Addressing::Ring { window: 7 }];
+        let addressing = self.one_of(&all);
+        self.state_of(format, row, addressing, name)
+    }
+
+    fn state_of(
+        &mut self,
+        format: StateFormat,
+        row: &[u64],
+        addressing: Addressing,
+        name: String,
+    ) -> ValueId {
         let id = self.graph.state(StateDecl { name, format, row: row.into(), addressing });
         self.add(Op::State(id), &[])
     }
@@ -101,7 +112,7 @@ impl Maker {
     fn step(&mut self, x: ValueId, places: [ValueId; 2]) -> ValueId {
         let ty = self.tensor(x);
         assert_eq!(ty.rows, Some(RunDim::Tokens));
-        match self.next() % 8 {
+        match self.next() % 11 {
             0 => self.linear(x),
             1 => {
                 let op = self.one_of(&UnaryOp::ALL);
@@ -109,7 +120,7 @@ impl Maker {
             }
             2 => self.binary(x),
             3 => {
-                let kind = self.one_of(&[NormKind::Rms, NormKind::Layer]);
+                let kind = self.one_of(&NormKind::ALL);
                 let eps = self.float();
                 self.add(Op::Normalize(Normalize { kind, eps }), &[x])
             }
@@ -124,8 +135,48 @@ impl Maker {
                 let len = 1 + u64::from(self.next()) % (ty.last() - start);
                 self.add(Op::Slice { start, len }, &[x])
             }
+            7 => self.experts(x),
+            8 => self.short_conv(x, places),
+            9 => self.scan(x, places),
             _ => self.attention(x, places),
         }
+    }
+
+    fn experts(&mut self, x: ValueId) -> ValueId {
+        let x = self.linear(x);
+        let (top, experts) = (1 + self.next() % 4, 24);
+        let ids = self.add(Op::TopK(top), &[x]);
+        let shares = self.add(Op::Take, &[x, ids]);
+        let w = self.weight(&[experts, 8, 24]);
+        let inner = self.add(Op::ExpertLinear, &[x, w, ids]);
+        let w = self.weight(&[experts, 16, 8]);
+        let y = self.add(Op::ExpertLinear, &[inner, w, ids]);
+        self.add(Op::ExpertSum, &[y, shares])
+    }
+
+    fn short_conv(&mut self, x: ValueId, [slot, position]: [ValueId; 2]) -> ValueId {
+        let k = self.tensor(x).width();
+        let x = self.add(Op::Reshape(vec![k]), &[x]);
+        let state = self.state(&[k]);
+        let rows = self.add(Op::Append, &[state, x, slot, position]);
+        let w = self.weight(&[k, 4]);
+        self.add(Op::ShortConv, &[rows, w, slot, position])
+    }
+
+    fn scan(&mut self, x: ValueId, [slot, position]: [ValueId; 2]) -> ValueId {
+        let (x, size) = self.heads(x);
+        let heads = 24 / size;
+        let w = self.weight(&[3 * heads, 24]);
+        let start = u64::from(self.next()) % 2 * heads;
+        let w = self.add(Op::WeightRows(WeightRows { start, len: heads, every: 3 * heads }), &[w]);
+        let flat = self.add(Op::Reshape(vec![24]), &[x]);
+        let steps = self.add(Op::Linear, &[flat, w]);
+        let b = self.add(Op::Reshape(vec![1, 24]), &[x]);
+        let decay = self.weight(&[heads, 1]);
+        let name = format!("scan{}", self.graph.states.len());
+        let row = [heads, size, 24];
+        let state = self.state_of(StateFormat::F32, &row, Addressing::Replace, name);
+        self.add(Op::Scan, &[state, x, steps, decay, b, b, slot, position])
     }
 
     fn linear(&mut self, x: ValueId) -> ValueId {
@@ -165,6 +216,7 @@ impl Maker {
             magnitude: self.float(),
             dims: dims as u32,
             style: self.one_of(&RopeStyle::ALL),
+            ramp: self.next().is_multiple_of(2).then_some(Ramp { low: 1.5, high: 3.0 }),
         };
         if self.next().is_multiple_of(2) {
             let factors = self.weight(&[dims / 2]);
@@ -184,7 +236,8 @@ impl Maker {
         let scale = self.float();
         let window = self.next().is_multiple_of(2).then(|| self.next().max(1));
         let softcap = self.next().is_multiple_of(2).then(|| self.float());
-        let spec = Attention { scale, window, softcap };
+        let alibi = self.next().is_multiple_of(2).then(|| self.float());
+        let spec = Attention { scale, window, softcap, alibi };
         self.add(Op::Attention(spec), &[q, cached[0], cached[1], slot, position])
     }
 }

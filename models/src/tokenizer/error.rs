@@ -10,11 +10,6 @@ pub enum TokenizerError {
     /// The folder has no tokenizer.
     #[error("the folder has no tokenizer.json: give token ids with --prompt-tokens")]
     NoTokenizerFile,
-    /// A folder's tokenizer, which is not read.
-    #[error(
-        "the tokenizer of a Hugging Face folder is not read yet: give token ids with --prompt-tokens"
-    )]
-    FolderTokenizer,
     /// A metadata key that a tokenizer needs is absent.
     #[error("the tokenizer's metadata key `{key}` is missing")]
     MissingKey {
