@@ -13,6 +13,7 @@ pub mod differ;
 pub mod facts;
 pub mod feed;
 pub mod folder;
+pub mod golden;
 pub mod little;
 pub mod smollm2;
 pub mod synthetic;

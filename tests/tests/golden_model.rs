@@ -2,131 +2,52 @@
 //!
 //! The model is found through `QUARREL_TEST_MODEL`; without it these tests fail.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use quarrel_ir::plan::{Phase, PlanOptions};
-use quarrel_models::arch;
-use quarrel_models::gguf::GgufFile;
-use quarrel_models::tokenizer::{Tokenizer, TokenizerSpec};
-use quarrel_runtime::{
-    Engine, GenerateOptions, LoadOptions, RuntimeError, SamplingParams, Session, StopReason,
-};
+use quarrel_ir::plan::PlanOptions;
+use quarrel_runtime::{Engine, GenerateOptions, LoadOptions, SamplingParams, Session};
 use quarrel_tests::differ::gpu;
 use quarrel_tests::feed::{plan_for, tokens};
+use quarrel_tests::golden::{Golden, check_greedy, ids};
 use quarrel_tests::smollm2;
 use quarrel_tests::synthetic::Variant;
 use quarrel_tests::weights::RandomWeights;
-use serde_json::Value;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// A choice may differ where its margin is under this: plans have an F16 cache, llama.cpp had F32.
-const MARGIN: f64 = 0.02;
 /// How far a logit may be from llama.cpp's. Measured on llvmpipe: 0.0061 at most, of logits from
 /// 12 to 30.
 const LOGITS_WITHIN: f64 = 0.02;
 /// How far the perplexity may be from llama.cpp's, as a share of it. Measured on llvmpipe: 0.00008.
 const PERPLEXITY_WITHIN: f64 = 0.003;
 
-fn model() -> &'static GgufFile {
-    static MODEL: OnceLock<GgufFile> = OnceLock::new();
-    MODEL.get_or_init(|| {
-        let path = std::env::var_os("QUARREL_TEST_MODEL").map(PathBuf::from).unwrap_or_else(|| {
-            panic!("set QUARREL_TEST_MODEL to the path of SmolLM2-135M-Instruct.Q4_1.gguf")
-        });
-        GgufFile::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    })
-}
-
-fn tokenizer() -> Tokenizer {
-    Tokenizer::from_spec(TokenizerSpec::from_metadata(model().metadata()).unwrap()).unwrap()
-}
-
-fn session(fuse: bool) -> Session {
-    let graph = arch::select(model(), &[]).unwrap().build(model()).unwrap();
-    let options =
-        PlanOptions { context: 1024, chunk: 64, out_rows: 64, fuse, ..PlanOptions::default() };
-    let plan = plan_for(&graph, &options, false);
-    let load = LoadOptions { phases: &[Phase::Prefill, Phase::Decode], ..LoadOptions::default() };
-    let engine = Engine::load(gpu(), &plan, model(), load, &|_, _| ());
-    Session::new(engine.unwrap_or_else(|error| panic!("{error}")))
+fn golden() -> &'static Golden {
+    static GOLDEN: OnceLock<Golden> = OnceLock::new();
+    GOLDEN.get_or_init(|| Golden::open("QUARREL_TEST_MODEL", "smollm2.json"))
 }
 
 /// The fused session that tests share, in turns.
 fn shared() -> MutexGuard<'static, Session> {
     static SESSION: OnceLock<Mutex<Session>> = OnceLock::new();
-    let session = SESSION.get_or_init(|| Mutex::new(session(true)));
+    let session = SESSION.get_or_init(|| Mutex::new(golden().session(true)));
     let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
     session.reset();
     session
 }
 
-fn golden() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/smollm2.json");
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn ids(value: &Value) -> Vec<u32> {
-    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
-}
-
-fn floats(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
-}
-
-/// Prompt to text, as a user has it, against the golden ids.
-fn check_greedy(session: &mut Session, tokenizer: &Tokenizer, case: &Value) {
-    let prompt = tokenizer.encode_prompt(case["prompt"].as_str().unwrap()).unwrap();
-    assert_eq!(prompt, ids(&case["tokens"]), "{}", case["prompt"]);
-    let (expected, margins) = (ids(&case["greedy"]), floats(&case["top1_gap"]));
-    let stop: Vec<u32> = tokenizer.stop_tokens().iter().map(|stop| stop.id).collect();
-    let options = GenerateOptions {
-        sampling: SamplingParams::default(),
-        max_tokens: expected.len(),
-        stop: &stop,
-    };
-    let mut streamed = Vec::new();
-    let generated = session
-        .generate(&prompt, options, &mut |token| {
-            streamed.push(token);
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-    assert_eq!(streamed, generated.tokens);
-    let mut compared = 0;
-    for ((&token, &wanted), &margin) in generated.tokens.iter().zip(&expected).zip(&margins) {
-        if token != wanted {
-            let at = format!("token {compared} after {}", case["prompt"]);
-            assert!(margin < MARGIN, "{at}: {token}, not {wanted}, at a margin of {margin}");
-            break;
-        }
-        compared += 1;
-    }
-    // A beginning without close choices is compared whole.
-    let close = margins.iter().position(|&margin| margin < MARGIN).unwrap_or(expected.len());
-    assert!(compared >= close, "only {compared} of {close} tokens after {}", case["prompt"]);
-    if compared == expected.len() {
-        let stopped = stop.contains(expected.last().unwrap());
-        let reason = if stopped { StopReason::StopToken } else { StopReason::MaxTokens };
-        assert_eq!(generated.stop_reason, reason);
-    }
-    println!("{} of {} tokens after {}", compared, expected.len(), case["prompt"]);
-}
-
 #[test]
 fn greedy_tokens_of_the_fused_plan() {
-    let (tokenizer, mut session) = (tokenizer(), shared());
-    for case in golden()["cases"].as_array().unwrap() {
-        check_greedy(&mut session, &tokenizer, case);
+    let (tokenizer, mut session) = (golden().tokenizer(), shared());
+    for case in golden().cases() {
+        check_greedy(&mut session, &tokenizer, case, usize::MAX);
     }
 }
 
 #[test]
 fn greedy_tokens_of_the_unfused_plan() {
-    let (tokenizer, mut session) = (tokenizer(), session(false));
-    for case in &golden()["cases"].as_array().unwrap()[..2] {
-        check_greedy(&mut session, &tokenizer, case);
+    let (tokenizer, mut session) = (golden().tokenizer(), golden().session(false));
+    for case in &golden().cases()[..2] {
+        check_greedy(&mut session, &tokenizer, case, usize::MAX);
     }
 }
 
@@ -134,7 +55,7 @@ fn greedy_tokens_of_the_unfused_plan() {
 fn the_ten_largest_logits_of_each_prompt() {
     let mut session = shared();
     let mut largest: f64 = 0.0;
-    for case in golden()["cases"].as_array().unwrap() {
+    for case in golden().cases() {
         let logits = session.logits(&ids(&case["tokens"])).unwrap();
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
@@ -153,22 +74,7 @@ fn the_ten_largest_logits_of_each_prompt() {
 
 #[test]
 fn perplexity_of_a_text() {
-    let golden = &golden()["perplexity"];
-    let tokens = ids(&golden["tokens"]);
-    let (mut sum, mut scored) = (0.0, 0);
-    let rows = |first: usize, rows: &[f32]| -> Result<(), RuntimeError> {
-        for (at, logits) in (first..).zip(rows.chunks(49_152)) {
-            let Some(&next) = tokens.get(at + 1) else { continue };
-            let highest = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
-            let total: f64 = logits.iter().map(|&x| (f64::from(x) - highest).exp()).sum();
-            sum += total.ln() + highest - f64::from(logits[next as usize]);
-            scored += 1;
-        }
-        Ok(())
-    };
-    shared().all_logits(&tokens, rows).unwrap();
-    assert_eq!(scored, golden["n_scored"].as_u64().unwrap());
-    let (found, wanted) = ((sum / scored as f64).exp(), golden["perplexity"].as_f64().unwrap());
+    let (found, wanted) = golden().perplexity(&mut shared());
     let error = (found / wanted - 1.0).abs();
     println!("perplexity {found:.5}, not {wanted}: {error:.1e}");
     assert!(error < PERPLEXITY_WITHIN, "{found}, not {wanted}");
@@ -177,7 +83,7 @@ fn perplexity_of_a_text() {
 /// Tests of plans for absent devices use a description of this file; it describes it.
 #[test]
 fn the_model_is_as_described() {
-    let graph = arch::select(model(), &[]).unwrap().build(model()).unwrap();
+    let graph = golden().graph();
     assert_eq!(graph.to_string(), smollm2::graph().to_string());
     assert_eq!(graph.weights, smollm2::graph().weights);
 }
