@@ -174,8 +174,12 @@ impl Model {
         };
         let file = arch::select(facts, &files).map_err(|error| blame(None, error))?;
         let context = plan.context(arch::context_length(facts));
-        let graph =
+        let mut graph =
             file.build_for(facts, context.into()).map_err(|error| blame(Some(file), error))?;
+        if let Some(format) = plan.state_format() {
+            let kept = |state: &&mut StateDecl| state.addressing == Addressing::Append;
+            graph.states.iter_mut().filter(kept).for_each(|state| state.format = format);
+        }
         let summary = arch::summary(&graph, facts);
         let arch = format!("{} ({})", file.name(), file.file_name());
         Ok(Model { name: name.into(), source, graph, summary, arch })

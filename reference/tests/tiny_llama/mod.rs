@@ -99,6 +99,7 @@ impl Builder {
             magnitude: 1.0,
             dims: SIZE as u32,
             style: RopeStyle::Interleaved,
+            ramp: None,
         };
         let mut heads = |role: &str, format, count: u64| {
             let flat = self.linear(x, &format!("{role}.{layer}"), format, count * SIZE, WIDTH);
@@ -115,6 +116,7 @@ impl Builder {
             scale: (SIZE as f32).powf(-0.5),
             window: odd.then_some(3),
             softcap: odd.then_some(5.0),
+            alibi: None,
         };
         let y = self.add(Op::Attention(spec), &[q, keys, values, slot, position]);
         let y = self.add(Op::Reshape(vec![HEADS * SIZE]), &[y]);
