@@ -1,0 +1,62 @@
+//! What fuzzing found, and the files it starts from, once more (`tests/fuzz`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// One at a time: the heap that is measured is the process's.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn folder(kind: &str, target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(kind).join(target)
+}
+
+/// Runs the target on every file in `folder`; how many there are.
+fn replay_folder(target: fn(&[u8]), folder: &Path) -> usize {
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in &paths {
+        println!("{}", path.display());
+        fuzz::bounded(target, &std::fs::read(path).unwrap());
+    }
+    paths.len()
+}
+
+fn replay(target: fn(&[u8]), name: &str) {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    assert!(replay_folder(target, &folder("seeds", name)) > 0);
+    let cases = folder("cases", name);
+    if cases.is_dir() {
+        assert!(replay_folder(target, &cases) > 0);
+    }
+}
+
+#[test]
+fn gguf_files() {
+    replay(fuzz::gguf, "gguf");
+}
+
+#[test]
+fn hugging_face_folders() {
+    replay(fuzz::folder, "folder");
+}
+
+#[test]
+fn architecture_files() {
+    replay(fuzz::arch, "arch");
+}
+
+#[test]
+fn chat_templates() {
+    replay(fuzz::chat, "chat");
+}
