@@ -66,7 +66,10 @@ pub fn gguf(input: &[u8]) {
 }
 
 /// The graph of a model that an architecture file serves.
-fn model(facts: &dyn Facts) -> Option<Graph> {
+///
+/// # Panics
+/// If a graph that was built is not valid.
+pub fn model(facts: &dyn Facts) -> Option<Graph> {
     match arch::select(facts, &[]).and_then(|arch| arch.build_for(facts, 64)) {
         Ok(graph) => {
             graph.verify().expect("a graph that was built is valid");
@@ -154,7 +157,8 @@ pub fn arch(input: &[u8]) {
     }
 }
 
-fn small_llama() -> FactsTable {
+/// The model that [`arch`] builds for.
+pub fn small_llama() -> FactsTable {
     let shape = LlamaShape { layers: 2, width: 32, heads: 4, kv_heads: 2, ffn: 64, vocabulary: 40 };
     FactsTable::llama(&shape)
         .with_meta("llama.layer_types", vec![1.0, 0.0])
