@@ -43,8 +43,7 @@ impl<'a> Emission<'a> {
             .states
             .iter()
             .map(|state| {
-                let chunk = options.chunk.max(options.slots);
-                let rows = state.addressing.rows(options.context, chunk);
+                let rows = state.addressing.rows(options.context, options.step_tokens());
                 let elements = u64::from(options.slots) * u64::from(rows) * state.width();
                 let bytes = elements * state_format(state, options).bytes();
                 push(&mut buffers, &state.name, bytes, BufferRole::State)
@@ -178,7 +177,7 @@ fn push(buffers: &mut Vec<Buffer>, name: &str, bytes: u64, role: BufferRole) -> 
 }
 
 fn make_io(buffers: &mut Vec<Buffer>, graph: &Graph, options: &PlanOptions, output: ValueId) -> Io {
-    let tokens = u64::from(options.chunk.max(options.slots)) * 4;
+    let tokens = u64::from(options.step_tokens()) * 4;
     let rows = u64::from(options.out_rows.max(options.slots)) * 4;
     let slots = u64::from(options.slots) * 4;
     let mut io = |name: &str, bytes| push(buffers, name, bytes, BufferRole::Io);

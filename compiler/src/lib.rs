@@ -32,7 +32,7 @@ use lower::{Context, Launch, WeightTable};
 use memory::Pool;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, ValueId};
-use quarrel_ir::plan::{ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, identity};
+use quarrel_ir::plan::{ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, Rewind, identity};
 use region::Region;
 
 /// Compiles `graph` for `device`.
@@ -75,12 +75,14 @@ pub fn compile(
     let model = model_facts(graph, output);
     programs.extend(sample::programs(&mut emission, device, &model, options));
     emission.add_pool(pool);
+    let states = graph.states.iter().map(|state| state.addressing);
     let plan = Plan {
         version: PLAN_VERSION,
         identity: identity(original, device, options),
         model,
         options: options.clone(),
         device: device.clone(),
+        rewind: Rewind::of(states, options.context, options.step_tokens()),
         buffers: emission.buffers,
         io: emission.io,
         kernels: emission.kernels,

@@ -102,7 +102,7 @@ fn lives(graph: &Graph, options: &PlanOptions, launches: &[Launch], output: Valu
 pub fn value_bytes(graph: &Graph, options: &PlanOptions, value: ValueId) -> u64 {
     let Some(tensor) = graph.tensor(value) else { return 0 };
     let rows = match tensor.rows {
-        Some(RunDim::Tokens) => options.chunk.max(options.slots),
+        Some(RunDim::Tokens) => options.step_tokens(),
         Some(RunDim::OutRows) => options.out_rows.max(options.slots),
         Some(RunDim::Slots) => options.slots,
         None => 1,

@@ -58,9 +58,9 @@ impl Session {
         self.engine.compile(&[Phase::Prefill])?;
         let prompt = vec![0; (depth + tokens) as usize];
         // As if the first of them had been processed.
-        self.slots.iter_mut().for_each(Vec::clear);
+        self.reset();
         if let Some(first) = self.slots.first_mut() {
-            first.resize(depth as usize, 0);
+            first.extend(&prompt[..depth as usize]);
         }
         self.engine.wait()?;
         let start = Instant::now();

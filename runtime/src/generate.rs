@@ -110,6 +110,16 @@ impl Session {
     }
 }
 
+impl Drop for Loop<'_> {
+    /// Where steps are under way still, because of an error or a panic in `on_token`, nobody will
+    /// know what they wrote.
+    fn drop(&mut self) {
+        if self.received < self.submitted {
+            self.session.reset();
+        }
+    }
+}
+
 /// One sequence of the loop.
 struct Sequence {
     tokens: Vec<u32>,
@@ -197,7 +207,7 @@ impl<'a> Loop<'a> {
             stop_reason: sequence.ended.unwrap_or(StopReason::MaxTokens),
             timings,
         };
-        Ok(self.sequences.into_iter().map(finish).collect())
+        Ok(std::mem::take(&mut self.sequences).into_iter().map(finish).collect())
     }
 
     /// Processes the prompts and draws the first token of each.
@@ -246,7 +256,7 @@ impl<'a> Loop<'a> {
         };
         let context = engine.plan().options.context;
         // `slots` of the session has an entry for each slot of the plan.
-        let position = |slot: u32| self.session.slots[slot as usize].len() as u32;
+        let position = |slot: u32| self.session.slots[slot as usize].tokens().len() as u32;
         engine.write(io.tokens, &words(&|_, sequence| sequence.last.unwrap_or(0)));
         engine.write(io.positions, &words(&|slot, _| position(slot).min(context - 1)));
         engine.write(io.live, &words(&|_, sequence| u32::from(sequence.ended.is_none())));
@@ -331,7 +341,7 @@ impl<'a> Loop<'a> {
         // `index` counts sequences, of which each has a slot.
         let sequence = &mut self.sequences[index];
         let before = sequence.last.filter(|_| step == Step::Decode);
-        self.session.slots[index].extend(before);
+        self.session.slots[index].extend(before.as_slice());
         if status == Status::NotFinite {
             return Err(crate::not_finite::diagnose(self.session, index, step == Step::Decode));
         }

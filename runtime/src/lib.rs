@@ -21,6 +21,7 @@ mod readback;
 mod ring;
 mod sampling;
 mod session;
+mod slot;
 mod timestamps;
 
 pub use engine::{Engine, LoadOptions};

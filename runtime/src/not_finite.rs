@@ -14,7 +14,7 @@ use quarrel_ir::plan::{Access, BufferRange, BufferRole, Dispatch, Kernel, Phase,
 /// for it. After a `decode` step the last token is run by the decode program, as it was.
 pub(crate) fn diagnose(session: &mut Session, index: usize, decode: bool) -> RuntimeError {
     // The caller's slot is one of the session's.
-    let tokens = session.slots[index].clone();
+    let tokens = session.slots[index].tokens().to_vec();
     session.reset_states();
     match find(&session.engine, index as u32, &tokens, decode) {
         Ok(kernel) => RuntimeError::NotFinite(NotFinite { kernel }),

@@ -1,11 +1,12 @@
 //! A session: an engine with the tokens whose states its slots hold.
 //!
 //! The invariant everything here keeps: `slots[s]` are exactly the tokens whose states the device
-//! holds for slot `s`, from position 0 on, or a beginning of them. A new text processes only what
-//! follows the part it has in common with them.
+//! holds for slot `s`, from position 0 on. A new text processes only what follows the part it has
+//! in common with them, where the plan's states can go back so far; else all of it.
 
 use crate::engine::Engine;
 use crate::error::RuntimeError;
+use crate::slot::Slot;
 use quarrel_ir::plan::{BufferRole, Phase, PlanOptions, StepDims};
 use std::ops::Range;
 
@@ -13,8 +14,8 @@ use std::ops::Range;
 #[derive(Debug)]
 pub struct Session {
     pub(crate) engine: Engine,
-    /// For each slot, the tokens whose states are written.
-    pub(crate) slots: Vec<Vec<u32>>,
+    /// What each slot's states hold.
+    pub(crate) slots: Vec<Slot>,
     processed: u64,
 }
 
@@ -28,7 +29,7 @@ enum Rows {
 impl Session {
     /// A session with nothing in its states.
     pub fn new(engine: Engine) -> Session {
-        let slots = vec![Vec::new(); engine.plan().options.slots as usize];
+        let slots = vec![Slot::default(); engine.plan().options.slots as usize];
         Session { engine, slots, processed: 0 }
     }
 
@@ -54,12 +55,12 @@ impl Session {
 
     /// The tokens of slot 0 whose states are written.
     pub fn tokens(&self) -> &[u32] {
-        self.slots.first().map_or(&[], Vec::as_slice)
+        self.slots.first().map_or(&[], Slot::tokens)
     }
 
     /// Forgets all sequences.
     pub fn reset(&mut self) {
-        self.slots.iter_mut().for_each(Vec::clear);
+        self.slots.iter_mut().for_each(Slot::clear);
     }
 
     /// Forgets all sequences and sets the states to zero, after an error that may have left
@@ -125,8 +126,8 @@ impl Session {
     /// As [`sync`](Session::sync) for any slot. Returns without waiting for the device.
     pub(crate) fn sync_slot(&mut self, slot: u32, tokens: &[u32]) -> Result<usize, RuntimeError> {
         self.check(tokens)?;
-        let held = reusable(self.slot_mut(slot), tokens);
-        self.slot_mut(slot).truncate(held);
+        let rewind = self.engine.plan().rewind;
+        let held = self.slot_mut(slot).go_back(tokens, rewind);
         let chunk = self.engine.plan().options.chunk.max(1) as usize;
         let mut first = held;
         while first < tokens.len() {
@@ -153,8 +154,8 @@ impl Session {
         }
     }
 
-    fn slot_mut(&mut self, slot: u32) -> &mut Vec<u32> {
-        // Callers pass slots of the plan, each of which has its tokens here.
+    fn slot_mut(&mut self, slot: u32) -> &mut Slot {
+        // Callers pass slots of the plan, each of which has its place here.
         &mut self.slots[slot as usize]
     }
 
@@ -179,7 +180,7 @@ impl Session {
             Ok(_) => {
                 self.processed += range.len() as u64;
                 // `range` is part of `tokens`.
-                self.slot_mut(slot).extend_from_slice(&tokens[range]);
+                self.slot_mut(slot).extend(&tokens[range]);
                 Ok(())
             }
             Err(error) => {
@@ -215,38 +216,5 @@ impl Engine {
         self.write_at(io.live, 4 * u64::from(slot), &[1]);
         let slots = self.plan().options.slots;
         StepDims { tokens: count, out_rows: out_rows as u32, slots }
-    }
-}
-
-/// How many tokens of `wanted` need not be processed when the states hold `held`: the beginning
-/// they have in common, but never the last token, whose logits are wanted.
-fn reusable(held: &[u32], wanted: &[u32]) -> usize {
-    let common = held.iter().zip(wanted).take_while(|(a, b)| a == b).count();
-    common.min(wanted.len().saturating_sub(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::reusable;
-    use proptest::prelude::*;
-
-    #[test]
-    fn only_what_differs_is_processed() {
-        assert_eq!(reusable(&[], &[1, 2, 3]), 0);
-        assert_eq!(reusable(&[1, 2], &[1, 2, 3]), 2);
-        assert_eq!(reusable(&[1, 2, 9, 9], &[1, 2, 3]), 2);
-        assert_eq!(reusable(&[1, 2, 3, 4], &[1, 2, 3]), 2);
-        assert_eq!(reusable(&[1, 2, 3], &[1, 2, 3]), 2);
-        assert_eq!(reusable(&[4], &[1]), 0);
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_reused_is_the_same(held in prop::collection::vec(0u32..3, 0..9),
-                                      wanted in prop::collection::vec(0u32..3, 1..9)) {
-            let n = reusable(&held, &wanted);
-            prop_assert!(n < wanted.len());
-            prop_assert_eq!(&held[..n], &wanted[..n]);
-        }
     }
 }

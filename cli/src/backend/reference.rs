@@ -4,6 +4,7 @@ use super::Backend;
 use super::sampler::Sampler;
 use crate::error::{CliError, Result};
 use crate::model::Model;
+use quarrel_ir::plan::Rewind;
 use quarrel_reference::{Interpreter, StepInputs};
 use quarrel_runtime::{GenerateOptions, Generation, StopReason, Timings};
 use std::ops::ControlFlow;
@@ -14,6 +15,7 @@ pub(crate) struct ReferenceBackend {
     interpreter: Interpreter,
     /// Tokens whose states are written.
     held: Vec<u32>,
+    rewind: Rewind,
     context: u32,
     vocabulary: usize,
     chunk: usize,
@@ -23,16 +25,21 @@ impl ReferenceBackend {
     /// Reads the model's weights.
     pub(crate) fn new(model: &Model, context: u32, chunk: u32) -> Result<ReferenceBackend> {
         let graph = model.graph.clone();
+        // The interpreter keeps a row for each position where a state has more than one.
+        let states = graph.states.iter().map(|state| state.addressing);
+        let rewind = Rewind::of(states, context, context);
         let interpreter = Interpreter::new(graph, model.source.weights(), 1, context as usize)?;
         let vocabulary = usize::try_from(model.summary.vocabulary).unwrap_or(usize::MAX).max(1);
         let chunk = chunk.max(1) as usize;
-        Ok(ReferenceBackend { interpreter, held: Vec::new(), context, vocabulary, chunk })
+        Ok(ReferenceBackend { interpreter, held: Vec::new(), rewind, context, vocabulary, chunk })
     }
 
     /// Processes what is not held of `tokens`; the last logits and how many tokens that were.
     fn sync(&mut self, tokens: &[u32]) -> Result<(Vec<f32>, usize)> {
         let common = self.held.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         let common = common.min(tokens.len().saturating_sub(1));
+        let possible = self.rewind.allows(self.held.len() - common);
+        let common = if possible { common } else { 0 };
         self.held.truncate(common);
         let (_, new) = tokens.split_at(common);
         let mut logits = Vec::new();

@@ -237,7 +237,7 @@ impl Emitter<'_> {
     pub fn rows_of(&self, state: StateId) -> CacheRows {
         let addressing = self.graph.states[state.0 as usize].addressing;
         CacheRows {
-            rows: addressing.rows(self.options.context, self.options.chunk.max(self.options.slots)),
+            rows: addressing.rows(self.options.context, self.options.step_tokens()),
             ring: matches!(addressing, Addressing::Ring { .. }),
         }
     }

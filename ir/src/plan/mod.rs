@@ -10,9 +10,11 @@
 //! writable; grids stay within the device's limit.
 
 mod identity;
+mod rewind;
 mod verify;
 
 pub use identity::identity;
+pub use rewind::Rewind;
 pub use verify::PlanError;
 
 use crate::facts::DeviceFacts;
@@ -21,7 +23,7 @@ use crate::graph::{RunDim, StateFormat};
 use serde::{Deserialize, Serialize};
 
 /// Version of the plan's data format; a runtime refuses any other.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 
 /// A compiled plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,8 @@ pub struct Plan {
     pub options: PlanOptions,
     /// The device it was compiled for.
     pub device: DeviceFacts,
+    /// How far the states of a slot can go back.
+    pub rewind: Rewind,
     /// All device memory.
     pub buffers: Vec<Buffer>,
     /// Where the step's inputs and results are.
@@ -78,6 +82,13 @@ pub struct PlanOptions {
     pub weights: Option<Format>,
     /// Overrides the storage format of states.
     pub state: Option<StateFormat>,
+}
+
+impl PlanOptions {
+    /// Most tokens of any step: a prompt's chunk, or one for each slot.
+    pub fn step_tokens(&self) -> u32 {
+        self.chunk.max(self.slots)
+    }
 }
 
 impl Default for PlanOptions {

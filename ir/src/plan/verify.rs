@@ -1,6 +1,8 @@
 //! Checks of a whole plan, made before it is run and after it is loaded from a file.
 
-use super::{Access, BufferId, BufferRange, Dispatch, Extent, PLAN_VERSION, Plan, StepDims};
+use super::{
+    Access, BufferId, BufferRange, Dispatch, Extent, PLAN_VERSION, Plan, Rewind, StepDims,
+};
 use std::collections::HashMap;
 
 /// A plan breaks one of its rules.
@@ -49,6 +51,14 @@ pub enum PlanError {
         /// The buffer.
         buffer: String,
     },
+    /// States are said to go back further than a sequence is long.
+    #[error("its states go back {most} tokens, but a sequence has at most {context}")]
+    Rewind {
+        /// Tokens that can be taken back.
+        most: u32,
+        /// Positions of a sequence.
+        context: u32,
+    },
     /// A device limit is exceeded.
     #[error("{at} needs {needs} {what}, but {device} has {has}")]
     Limit {
@@ -70,6 +80,12 @@ impl Plan {
     pub fn verify(&self) -> Result<(), PlanError> {
         if self.version != PLAN_VERSION {
             return Err(PlanError::Version(self.version));
+        }
+        let context = self.options.context;
+        if let Rewind::AtMost(most) = self.rewind
+            && most > context
+        {
+            return Err(PlanError::Rewind { most, context });
         }
         for buffer in &self.buffers {
             let at = format!("buffer {:?}", buffer.name);

@@ -138,7 +138,8 @@ fn without_generation_marks(source: &str) -> String {
     while let Some(open) = rest.find("{%") {
         let (before, tag) = rest.split_at(open);
         out.push_str(before);
-        let Some(close) = tag.find("%}") else {
+        // The mark that opens a tag is no part of the one that closes it: `{%}` closes nothing.
+        let Some(close) = tag[2..].find("%}").map(|at| at + 2) else {
             rest = tag;
             break;
         };

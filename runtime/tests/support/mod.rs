@@ -59,6 +59,7 @@ impl Builder {
             model: ModelFacts { architecture: "test".into(), vocabulary, layers: 1 },
             options,
             device: gpu().facts(),
+            rewind: Rewind::All,
             buffers: Vec::new(),
             io: Io {
                 tokens: BufferId(0),
