@@ -6,11 +6,12 @@ use crate::output::{self, Table};
 use quarrel_models::arch::{self, ArchError, ArchFile};
 use serde::Serialize;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// List, show and check architecture files
+/// List, show, draft and check architecture files
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:\n  quarrel arch list\n  quarrel arch show llama > mine.arch\n  \
+quarrel arch new --from model.gguf -o mine.arch\n  \
 quarrel arch check mine.arch --model model.gguf\n  quarrel run model.gguf --arch mine.arch \"Hello\"")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -32,6 +33,20 @@ enum Action {
     Show {
         /// The architecture's name
         name: String,
+    },
+    /// Write a first draft of an architecture file, from a model's tensors and metadata
+    ///
+    /// What they do not say is assumed, and listed at the draft's top with where to look.
+    New {
+        /// A GGUF file, a Hugging Face folder or a model's name; no file needs to serve it
+        #[arg(long, value_name = "MODEL")]
+        from: String,
+        /// Write it to this file, which must not exist, in place of the standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Add a mapping file for Hugging Face folders (repeatable)
+        #[arg(long, value_name = "FILE")]
+        mapping: Vec<PathBuf>,
     },
     /// Say what is wrong with an architecture file
     Check {
@@ -76,6 +91,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     match &args.action {
         Action::List { json, arch } => list(*json, arch),
         Action::Show { name } => show(name),
+        Action::New { from, output, mapping } => new(from, output.as_deref(), mapping),
         Action::Check { file, model, json } => check(file, model.as_deref(), *json),
     }
 }
@@ -121,7 +137,29 @@ fn show(name: &str) -> Result<()> {
     output::text(file.text())
 }
 
-fn check(path: &std::path::Path, model: Option<&str>, json: bool) -> Result<()> {
+fn new(from: &str, path: Option<&Path>, mappings: &[PathBuf]) -> Result<()> {
+    let source = Source::open(from, mappings)?;
+    let draft = arch::draft(source.facts());
+    let Some(path) = path else { return output::text(&draft.text) };
+    let refused = |why| {
+        let path = path.display();
+        CliError::User(format!("the architecture file {path} cannot be written: {why}"))
+    };
+    let mut file = std::fs::File::create_new(path).map_err(refused)?;
+    file.write_all(draft.text.as_bytes()).map_err(refused)?;
+    let path = path.display();
+    let assumed = match draft.assumptions.len() {
+        0 => "nothing had to be assumed".to_string(),
+        1 => "one assumption to check is at its top".into(),
+        count => format!("{count} assumptions to check are at its top"),
+    };
+    let problem =
+        draft.problem.map_or(String::new(), |why| format!("It does not fit yet: {why}\n"));
+    let next = format!("Next: quarrel arch check {path} --model {from}");
+    output::text(&format!("Wrote {path}: {assumed}.\n{problem}{next}\n"))
+}
+
+fn check(path: &Path, model: Option<&str>, json: bool) -> Result<()> {
     let source = model.map(|model| Source::open(model, &[])).transpose()?;
     let findings = match model::read(path) {
         Ok(file) => file.check(source.as_ref().map(Source::facts)).findings,

@@ -8,6 +8,7 @@
 //! | `eval/` | syntax tree and facts → graph |
 //! | `ops/` | the built-in functions, one table entry each |
 //! | `select.rs` | the built-in architectures, and which file serves a model |
+//! | `draft/` | a first draft of a file, from a model's tensors and metadata |
 //! | `error.rs`, `suggest.rs` | diagnostics that point into the file |
 //!
 //! The language is described in `docs/architecture-language.md`. A file is untrusted: text, nesting,
@@ -15,6 +16,7 @@
 //! fill the memory.
 
 mod check;
+mod draft;
 mod error;
 mod eval;
 mod facts;
@@ -26,6 +28,7 @@ mod syntax;
 mod tests;
 mod value;
 
+pub use draft::{Draft, draft};
 pub use error::{ArchError, ErrorKind};
 pub use facts::{Facts, FactsTable, LlamaShape, MetaValue};
 pub use ops::reference;

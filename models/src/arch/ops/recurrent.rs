@@ -36,7 +36,26 @@ pub(super) const TABLE: &[Builtin] = &[
 fn short_conv(call: &mut Call<'_, '_>) -> Result<Value> {
     let x = call.tensor("x")?;
     let weight = call.weight("weight")?;
-    let taps = call.eval.tensor_type(weight.value).last();
+    let [x_type, w_type] = [x, weight.value].map(|value| call.eval.tensor_type(value));
+    let [channels] = x_type.dims[..] else {
+        let message = format!("`short_conv` takes rows of channels, [N, channels], not {x_type}");
+        return Err(call.error(ErrorKind::Shape, message).help("put heads together: merge(x)"));
+    };
+    let &[rows, taps] = &w_type.dims[..] else {
+        let message = format!(
+            "the weight of `short_conv` should be [{channels}, taps], but it is {:?}",
+            w_type.dims
+        );
+        return Err(call.error(ErrorKind::Shape, message));
+    };
+    if rows != channels {
+        let message = format!(
+            "`short_conv`: x is {x_type}, so the weight should be [{channels}, taps], but it is \
+             {:?}",
+            w_type.dims
+        );
+        return Err(call.error(ErrorKind::Shape, message));
+    }
     let window = u32::try_from(taps).map_err(|_| {
         call.error(ErrorKind::Shape, format!("a convolution of {taps} taps is too long"))
     })?;

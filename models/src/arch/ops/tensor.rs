@@ -4,7 +4,7 @@ use super::{Builtin, Call, Default, Kind, Param, named, optional, required};
 use crate::arch::error::ErrorKind;
 use crate::arch::eval::{FoundWeight, Result};
 use crate::arch::value::Value;
-use quarrel_ir::graph::{BinaryOp, NormKind, Normalize, Op, UnaryOp, ValueId};
+use quarrel_ir::graph::{BinaryOp, DType, NormKind, Normalize, Op, UnaryOp, ValueId};
 
 const UNARY: &[Param] = &[required("x", Kind::TensorOrNumber)];
 const BINARY: &[Param] =
@@ -143,6 +143,12 @@ pub(super) const TABLE: &[Builtin] = &[
 
 fn embed(call: &mut Call<'_, '_>) -> Result<Value> {
     let ids = call.tensor("ids")?;
+    let ty = call.eval.tensor_type(ids);
+    if ty.dtype != DType::U32 || !ty.dims.is_empty() {
+        let message =
+            format!("`ids` of `embed` should be `tokens` or `position`, u32[N], not {ty}");
+        return Err(call.error(ErrorKind::Argument, message));
+    }
     let table = call.weight("table")?.value;
     call.emit(Op::Embed, &[table, ids]).map(Value::Tensor)
 }

@@ -53,6 +53,27 @@ says!(value_as_function, "  x = silu(h)\n  h = x(h)");
 says!(builtin_redefined, "  silu(x) = x\n  h = silu(h)");
 says!(reserved, "  tokens = 3\n  h = h + tokens");
 says!(required, "  require meta(\"block_count\") > 9 else \"too small\"");
+says!(ids_for_a_tensor, "  h = linear(top_k(h, 2), \"up\")");
+says!(ids_in_arithmetic, "  h = h + position");
+says!(tensor_for_ids, "  h = embed(h, \"token_embd\")");
+says!(tensor_for_chosen, "  p = softmax(h)\n  h = h * take(p, p)");
+says!(experts_of_one_matrix, "  e = top_k(h, 2)\n  h = expert_linear(h, \"up\", e)");
+says!(too_many_chosen, "  e = top_k(h, 9)\n  h = take(h, e)");
+says!(sum_of_two_widths, "  x = slice(h, 0, 4)\n  h = h + x");
+says!(slice_past_the_end, "  h = slice(h, 4, 8)");
+says!(heads_that_do_not_divide, "  h = heads(h, 3)");
+says!(
+    heads_of_two_widths,
+    "  q = heads(h, 2)\n  k = heads(h, 1)\n  h = merge(attention(q, k, k, scale = 1))"
+);
+says!(turned_too_far, "  h = merge(rope(heads(h, 2), base = 1e4, dims = 6, style = half))");
+says!(convolution_of_heads, "  h = short_conv(heads(h, 2), \"up\")");
+says!(convolution_of_other_channels, "  h = short_conv(h, \"up\")");
+says!(convolution_without_taps, "  h = short_conv(h, \"norm\")");
+says!(scan_of_rows, "  h = scan(h, h, \"up\", h, h)");
+says!(scan_of_other_steps, "  x = heads(h, 2)\n  h = merge(scan(x, h, \"up\", x, x))");
+says!(function_in_layers, "  layers i in 0..2 {\n    f(x) = silu(x)\n    h = f(h)\n  }");
+says!(syntax_lone_closing_brace, "  h = linear(h, \"blk.i}.q\")");
 says!(states_have_no_names, "  h = append(k, h)");
 says!(layers_backwards, "  layers i in 3..1 { h = silu(h) }");
 says!(logits_of_no_row, "  h = weight(\"norm\")");
@@ -107,7 +128,7 @@ fn unused_tensors_are_a_warning() {
 #[test]
 fn no_architecture_serves() {
     let unknown = FactsTable::new("frobnicator");
-    let experts = FactsTable::smollm2_135m().with_meta("llama.expert_count", 8.0);
+    let experts = FactsTable::smollm2_135m().with_meta("llama.expert_count", -1.0);
     let nameless = FactsTable::default();
     let said: Vec<String> = [&unknown, &experts, &nameless]
         .into_iter()
@@ -144,7 +165,7 @@ fn llama_with_a_wrong_tensor() {
 
 #[test]
 fn llama_with_unknown_rope_scaling() {
-    let facts = FactsTable::smollm2_135m().with_meta("llama.rope.scaling.type", "yarn");
+    let facts = FactsTable::smollm2_135m().with_meta("llama.rope.scaling.type", "dynamic");
     let error = select(&facts, &[]).unwrap().build(&facts).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     insta::assert_snapshot!(render(&error));

@@ -3,6 +3,7 @@
 mod build;
 mod diagnostics;
 mod docs;
+mod draft;
 mod hostile;
 mod language;
 
