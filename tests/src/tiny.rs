@@ -1,13 +1,22 @@
 //! Tiny models with random weights, one an architecture, and what Hugging Face transformers computed
 //! for them (`tests/tiny/README.md`).
 
-use quarrel_ir::graph::Graph;
-use quarrel_models::arch;
+use crate::differ::Runner;
+use crate::feed::{Part, chunks};
+use quarrel_ir::graph::{Graph, StateFormat};
+use quarrel_ir::plan::{Phase, PlanOptions};
+use quarrel_models::arch::{self, ArchFile};
 use quarrel_models::gguf::GgufFile;
+use quarrel_reference::{Interpreter, StepInputs};
 use std::path::Path;
 
 /// Largest relative L2 distance of the logits with a cache in F16, as the graphs have it.
 pub const LOGITS_WITHIN: f64 = 2e-3;
+/// Largest relative L2 distance with a cache in F32, as transformers has it, besides what the
+/// file's rounding makes.
+const LOGITS_WITHIN_F32: f64 = 1e-5;
+/// Largest root mean square of errors from rounding to five decimals.
+const DECIMALS: f64 = 3e-6;
 /// A choice may differ where its margin is under this share of the logits' standard deviation.
 const MARGIN: f64 = 0.005;
 /// Positions of a sequence.
@@ -17,6 +26,8 @@ pub const CONTEXT: usize = 64;
 pub struct Tiny {
     /// The model.
     pub file: GgufFile,
+    /// An architecture file beside the model.
+    arch: Option<ArchFile>,
     expected: serde_json::Value,
 }
 
@@ -41,23 +52,33 @@ impl Tiny {
         "mamba2",
     ];
 
-    /// Opens the model `name`.
+    /// Opens the model `name` of `tests/tiny`.
     ///
     /// # Panics
     /// If its files are not there.
     pub fn open(name: &str) -> Tiny {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tiny");
-        let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
-        let file = GgufFile::open(&folder.join(format!("{name}.f16.gguf"))).unwrap();
-        Tiny { file, expected: serde_json::from_str(&text).unwrap() }
+        Tiny::open_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tiny"), name)
     }
 
-    /// Its graph.
+    /// Opens the model `name` of `folder`: `NAME.f16.gguf`, `NAME.json` and, where there is one,
+    /// `NAME.arch`.
     ///
     /// # Panics
-    /// If no built-in architecture serves it.
+    /// If its files are not there, or the architecture file has an error.
+    pub fn open_in(folder: &Path, name: &str) -> Tiny {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+        let file = GgufFile::open(&folder.join(format!("{name}.f16.gguf"))).unwrap();
+        let arch = std::fs::read_to_string(folder.join(format!("{name}.arch"))).ok();
+        let arch = arch.map(|text| ArchFile::parse(name, &text).unwrap());
+        Tiny { file, arch, expected: serde_json::from_str(&text).unwrap() }
+    }
+
+    /// Its graph, for a context of [`CONTEXT`].
+    ///
+    /// # Panics
+    /// If no architecture serves it.
     pub fn graph(&self) -> Graph {
-        let arch = arch::select(&self.file, &[]).unwrap();
+        let arch = arch::select(&self.file, self.arch.as_slice()).unwrap();
         arch.build_for(&self.file, CONTEXT as u64).unwrap()
     }
 
@@ -121,4 +142,100 @@ pub fn standard_deviation(values: &[f64]) -> f64 {
 fn largest(logits: &[f32]) -> u32 {
     let at = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
     at.expect("a vocabulary is not empty") as u32
+}
+
+fn interpreter(tiny: &Tiny, cache: StateFormat) -> Interpreter {
+    let mut graph = tiny.graph();
+    graph.states.iter_mut().for_each(|state| state.format = cache);
+    Interpreter::new(graph, &tiny.file, 1, CONTEXT).unwrap()
+}
+
+/// Every row's logits for the prompt, in steps of at most `chunk` tokens.
+fn prompt_logits(tiny: &Tiny, interpreter: &mut Interpreter, chunk: usize) -> Vec<Vec<f32>> {
+    let prompt = tiny.ids("prompt");
+    let mut rows = Vec::new();
+    for (index, tokens) in prompt.chunks(chunk).enumerate() {
+        let inputs = StepInputs::sequence(0, (index * chunk) as u32, tokens).with_all_rows();
+        let logits = interpreter.step(&inputs).unwrap();
+        rows.extend(logits.chunks(logits.len() / tokens.len()).map(<[f32]>::to_vec));
+    }
+    rows
+}
+
+fn check_prompt(tiny: &Tiny, cache: StateFormat, chunk: usize, within: f64) {
+    let rows = prompt_logits(tiny, &mut interpreter(tiny, cache), chunk);
+    let expected = tiny.floats("logits_last");
+    let error = distance(rows.last().unwrap(), &expected);
+    println!("{cache:?}, chunks of {chunk}: the last row is within {error:.2e}");
+    let square: f64 = expected.iter().map(|x| x * x).sum();
+    let rounding = DECIMALS / (square / expected.len() as f64).sqrt();
+    assert!(error < within + rounding, "{cache:?}, chunks of {chunk}: {error}");
+    // A sum of v logits errs as √v of them do, if they err independently; the file's sums have four
+    // decimals.
+    let scale = standard_deviation(&expected) * (expected.len() as f64).sqrt();
+    for (row, (logits, sum)) in rows.iter().zip(tiny.floats("logits_rows_sum")).enumerate() {
+        let got: f64 = logits.iter().map(|&logit| f64::from(logit)).sum();
+        let far = (got - sum).abs() > 3.0 * within * scale + 1e-4;
+        assert!(!far, "{cache:?}, row {row}: the logits add up to {got}, not {sum}");
+    }
+}
+
+/// What the reference computes, with prompts whole, in parts and token by token.
+///
+/// # Panics
+/// If it is too far from what was expected.
+pub fn check_reference(tiny: &Tiny) {
+    for chunk in [CONTEXT, 7, 1] {
+        check_prompt(tiny, StateFormat::F16, chunk, LOGITS_WITHIN);
+        check_prompt(tiny, StateFormat::F32, chunk, LOGITS_WITHIN_F32);
+    }
+    let mut interpreter = interpreter(tiny, StateFormat::F16);
+    let logits = prompt_logits(tiny, &mut interpreter, CONTEXT).pop().unwrap();
+    tiny.check_greedy(logits, |position, token| {
+        interpreter.step(&StepInputs::sequence(0, position, &[token])).unwrap()
+    });
+    let graph = tiny.graph();
+    let read = Graph::from_text(&graph.to_string()).unwrap();
+    assert_eq!(read, graph, "the graph's text reads back");
+}
+
+/// The last row's logits after `tokens`, which are fed as `parts` say.
+fn last_logits(runner: &Runner, tokens: &[u32], parts: &[Part]) -> Vec<f32> {
+    let mut logits = Vec::new();
+    let mut at = 0;
+    for &(phase, len) in parts {
+        let inputs = StepInputs::sequence(0, at as u32, &tokens[at..at + len]);
+        logits = runner.step(phase, &inputs);
+        at += len;
+    }
+    logits
+}
+
+/// What the test device computes, fused and unfused, with prompts whole, in parts and token by
+/// token.
+///
+/// # Panics
+/// If it is too far from what was expected.
+pub fn check_device(tiny: &Tiny) {
+    let graph = tiny.graph();
+    let (prompt, expected) = (tiny.ids("prompt"), tiny.floats("logits_last"));
+    for fuse in [true, false] {
+        let options = PlanOptions {
+            context: CONTEXT as u32,
+            chunk: CONTEXT as u32,
+            fuse,
+            ..PlanOptions::default()
+        };
+        let runner = Runner::new(&graph, &tiny.file, &options);
+        let alone = vec![(Phase::Decode, 1); prompt.len()];
+        for parts in [chunks(prompt.len(), CONTEXT), chunks(prompt.len(), 7), alone] {
+            let logits = last_logits(&runner, &prompt, &parts);
+            let error = distance(&logits, &expected);
+            println!("fused {fuse}, {} steps: within {error:.2e}", parts.len());
+            assert!(error < LOGITS_WITHIN, "fused {fuse}, {} steps: {error}", parts.len());
+            tiny.check_greedy(logits, |position, token| {
+                runner.step(Phase::Decode, &StepInputs::sequence(0, position, &[token]))
+            });
+        }
+    }
 }

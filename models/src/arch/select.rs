@@ -5,21 +5,38 @@ use super::{ArchFile, Facts};
 use std::sync::OnceLock;
 
 /// Names and texts of the built-in files.
-const BUILTIN: [(&str, &str); 14] = [
+const BUILTIN: [(&str, &str); 31] = [
+    ("bloom.arch", include_str!("../../arch/bloom.arch")),
+    ("cohere2.arch", include_str!("../../arch/cohere2.arch")),
+    ("command-r.arch", include_str!("../../arch/command-r.arch")),
+    ("dbrx.arch", include_str!("../../arch/dbrx.arch")),
+    ("exaone4.arch", include_str!("../../arch/exaone4.arch")),
+    ("falcon.arch", include_str!("../../arch/falcon.arch")),
     ("gemma2.arch", include_str!("../../arch/gemma2.arch")),
     ("gemma3.arch", include_str!("../../arch/gemma3.arch")),
+    ("glm4.arch", include_str!("../../arch/glm4.arch")),
     ("gpt2.arch", include_str!("../../arch/gpt2.arch")),
+    ("gptneox.arch", include_str!("../../arch/gptneox.arch")),
     ("granite.arch", include_str!("../../arch/granite.arch")),
     ("granitehybrid.arch", include_str!("../../arch/granitehybrid.arch")),
     ("llama.arch", include_str!("../../arch/llama.arch")),
     ("mamba.arch", include_str!("../../arch/mamba.arch")),
     ("mamba2.arch", include_str!("../../arch/mamba2.arch")),
     ("mixtral.arch", include_str!("../../arch/mixtral.arch")),
+    ("mpt.arch", include_str!("../../arch/mpt.arch")),
+    ("nemotron.arch", include_str!("../../arch/nemotron.arch")),
+    ("olmo.arch", include_str!("../../arch/olmo.arch")),
+    ("olmo2.arch", include_str!("../../arch/olmo2.arch")),
     ("olmoe.arch", include_str!("../../arch/olmoe.arch")),
+    ("phi2.arch", include_str!("../../arch/phi2.arch")),
     ("phi3.arch", include_str!("../../arch/phi3.arch")),
     ("qwen2.arch", include_str!("../../arch/qwen2.arch")),
     ("qwen3.arch", include_str!("../../arch/qwen3.arch")),
     ("qwen3moe.arch", include_str!("../../arch/qwen3moe.arch")),
+    ("smollm3.arch", include_str!("../../arch/smollm3.arch")),
+    ("stablelm.arch", include_str!("../../arch/stablelm.arch")),
+    ("starcoder.arch", include_str!("../../arch/starcoder.arch")),
+    ("starcoder2.arch", include_str!("../../arch/starcoder2.arch")),
 ];
 
 /// The built-in architectures.

@@ -5,7 +5,7 @@ use quarrel_ir::graph::{Op, RunDim, TensorType};
 
 #[test]
 fn every_builtin_parses_and_checks() {
-    assert_eq!(builtin().len(), 14);
+    assert_eq!(builtin().len(), 31);
     for file in builtin() {
         let report = file.check(None);
         assert!(report.findings.is_empty(), "{:?}", report.findings);
