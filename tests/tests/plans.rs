@@ -10,8 +10,8 @@
 use quarrel_compiler::compile;
 use quarrel_ir::graph::{Graph, RunDim};
 use quarrel_ir::plan::{
-    Access, BufferId, BufferRole, Dispatch, Extent, KernelId, Phase, Plan, PlanError, PlanOptions,
-    Program, Tenant,
+    Access, BufferId, BufferRole, Dispatch, Extent, KernelId, PLAN_VERSION, Phase, Plan, PlanError,
+    PlanOptions, Program, Rewind, Tenant,
 };
 use quarrel_tests::architectures::twenty;
 use quarrel_tests::synthetic::Variant;
@@ -190,7 +190,14 @@ fn broken_dispatch(change: impl Fn(&mut Dispatch)) -> PlanError {
 
 #[test]
 fn another_version_is_refused() {
-    assert_eq!(broken(|plan| plan.version += 1), PlanError::Version(2));
+    let next = PLAN_VERSION + 1;
+    assert_eq!(broken(|plan| plan.version = next), PlanError::Version(next));
+}
+
+#[test]
+fn states_that_go_back_too_far_are_found() {
+    let error = broken(|plan| plan.rewind = Rewind::AtMost(plan.options.context + 1));
+    assert!(matches!(error, PlanError::Rewind { .. }), "{error}");
 }
 
 #[test]
