@@ -18,7 +18,11 @@ impl Fusion<'_> {
                 continue;
             }
             let operands = self.graph.operands(value);
-            let carrier = operands.iter().copied().filter(|o| self.home.contains_key(o)).max();
+            let carrier = match self.graph.op(value) {
+                // Its terms, not the weights that they are added up with.
+                Op::ExpertSum => operands.first().copied().filter(|o| self.home.contains_key(o)),
+                _ => operands.iter().copied().filter(|o| self.home.contains_key(o)).max(),
+            };
             let Some(carrier) = carrier else { continue };
             let region = self.home[&carrier];
             let joined = match self.regions[region].anchor {
