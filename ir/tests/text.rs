@@ -126,7 +126,11 @@ fn errors_say_where_and_what_was_expected() {
              counted",
         ),
         ("f16", "f64", "line 4, column 18: expected `f32` or `f16`, found `f64`"),
-        (" append\n", "\n", "line 5, column 3: expected `append`, `ring` or `replace`, found `state`"),
+        (
+            " append\n",
+            "\n",
+            "line 5, column 3: expected `append`, `ring` or `replace`, found `state`",
+        ),
         (
             "input tokens",
             "input token",

@@ -34,6 +34,9 @@ fn unary_functions_have_their_textbook_values() {
         (UnaryOp::Relu, -3.0, 0.0),
         (UnaryOp::Relu, 3.0, 3.0),
         (UnaryOp::Sqrt, 2.25, 1.5),
+        (UnaryOp::Softplus, 1.0, 1.313_261_7),
+        (UnaryOp::Softplus, -100.0, 0.0),
+        (UnaryOp::Softplus, 100.0, 100.0),
     ];
     for (op, x, expected) in cases {
         assert_close(&ops::unary(op, &[x]), &[expected]);
@@ -231,4 +234,58 @@ fn append_writes_one_row_of_one_slot() {
     assert_eq!(state.rows(), [0.0, 0.0, 5.0, 6.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
     assert!(StateRows::new(&decl, usize::MAX, 3).is_err());
     assert!(StateRows::new(&StateDecl { row: vec![2, 0], ..decl }, 2, 3).is_err());
+}
+
+#[test]
+fn shares_of_a_row() {
+    let x = [0.0, 2f32.ln(), 5f32.ln(), 1000.0, 1000.0, 1000.0];
+    let softmax = Normalize { kind: NormKind::Softmax, eps: 0.0 };
+    let third = 1.0 / 3.0;
+    assert_close(&ops::normalize(&x, 3, &softmax), &[0.125, 0.25, 0.625, third, third, third]);
+    let sum = Normalize { kind: NormKind::Sum, eps: 1.0 };
+    assert_close(&ops::normalize(&[1.0, 2.0], 2, &sum), &[0.25, 0.5]);
+}
+
+#[test]
+fn experts_are_chosen_and_added_up() {
+    // Of equal scores the first is chosen.
+    assert_eq!(ops::top_k(&[1.0, 3.0, 3.0, -1.0, 0.0, 9.0], 3, 2), [1, 2, 2, 1]);
+    assert_eq!(ops::take(&[1.0, 3.0, 5.0], 3, &[2, 0], 2), [5.0, 1.0]);
+    // Two experts of one row each: [1, 2] and [3, 4].
+    let w = Matrix::Plain(&[1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(ops::expert_linear(&[10.0, 1.0], w, (1, 2), &[1, 0], 2), [34.0, 12.0]);
+    let own = [10.0, 1.0, 0.0, 1.0];
+    assert_eq!(ops::expert_linear(&own, w, (1, 2), &[1, 0], 2), [34.0, 2.0]);
+    assert_eq!(ops::expert_sum(&[34.0, 12.0], &[0.5, 2.0], 1, 2), [41.0]);
+}
+
+#[test]
+fn a_convolution_begins_with_zeros() {
+    // Rows of one channel at positions 0, 1, 2; three taps, the last for the row itself.
+    let rows = [1.0, 10.0, 100.0];
+    let y = ops::short_conv(&rows, 3, &[2.0, 3.0, 4.0], 1, &[0, 0, 0], &[0, 1, 2]);
+    assert_eq!(y, [4.0, 43.0, 432.0]);
+}
+
+#[test]
+fn a_scan_decays_and_adds() {
+    use quarrel_reference::ops::{ScanShape, ScanToken};
+    let shape = ScanShape { heads: 1, size: 1, width: 2, groups: 1 };
+    let mut state = [8.0, 8.0];
+    let token = ScanToken { x: &[3.0], step: &[2f32.ln()], b: &[0.0, 1.0], c: &[1.0, 1.0] };
+    // exp(ln 2 · -1) halves the state; ln 2 · 1 · 3 is added where b is 1.
+    let y = ops::scan_token(&mut state, shape, &[-1.0], token);
+    let added = 3.0 * 2f32.ln();
+    assert_close(&state, &[4.0, 4.0 + added]);
+    assert_close(&y, &[8.0 + added]);
+}
+
+#[test]
+fn slopes_of_position_biases() {
+    use quarrel_ir::graph::alibi_slope;
+    let four: Vec<f32> = (0..4).map(|head| alibi_slope(8.0, head, 4)).collect();
+    assert_eq!(four, [0.25, 0.0625, 0.015625, 0.00390625]);
+    // The paper's rule for 6 heads: those of 4, then every other of 8.
+    let rest: Vec<f32> = (4..6).map(|head| alibi_slope(8.0, head, 6)).collect();
+    assert_eq!(rest, [0.5, 0.125]);
 }

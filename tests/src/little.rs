@@ -120,6 +120,10 @@ pub struct Block {
     pub half_rope: bool,
     pub window: Option<u64>,
     pub softcap: Option<f32>,
+    /// Largest exponent of linear position biases.
+    pub alibi: Option<f32>,
+    /// Context that rotations were trained for, stretched four times beyond it.
+    pub yarn: Option<u32>,
     /// Normalises each query and key head.
     pub head_norms: bool,
     /// Formats of query, key and value products.
@@ -135,13 +139,19 @@ impl Block {
         let style = if self.half_rope { "half" } else { "interleaved" };
         let window = self.window.map_or(String::new(), |w| format!(", window = {w}"));
         let cap = self.softcap.map_or(String::new(), |c| format!(", softcap = {c}"));
+        let bias = self.alibi.map_or(String::new(), |b| format!(", alibi = {b}"));
+        let stretch = self.yarn.map_or(String::new(), |context| {
+            format!(", scale = 0.25, yarn = {context}, magnitude = 1.1")
+        });
         let turned = |name: &str, n: u64| {
             let split = format!("heads(linear(h, \"{name}\"), {n})");
             let split = match self.head_norms {
                 true => format!("rms_norm({split}, \"{name}_norm\", 0.00001)"),
                 false => split,
             };
-            format!("{name} = rope({split}, base = 10000, dims = {rope_dims}, style = {style})")
+            format!(
+                "{name} = rope({split}, base = 10000, dims = {rope_dims}, style = {style}{stretch})"
+            )
         };
         let norm = |name: &str, little: Little| match self.head_norms {
             true => little.tensor(&format!("{name}_norm.weight"), Format::F32, &[head]),
@@ -151,7 +161,7 @@ impl Block {
             .line(&turned("q", heads))
             .line(&turned("k", kv_heads))
             .line(&format!("v = heads(linear(h, \"v\"), {kv_heads})"))
-            .line(&format!("h = attention(q, k, v, scale = {head} ^ -0.5{cap}{window})"))
+            .line(&format!("h = attention(q, k, v, scale = {head} ^ -0.5{cap}{window}{bias})"))
             .line("logits = linear(h, \"o\")")
             .matrix("q", self.formats[0], heads * head, width)
             .matrix("k", self.formats[1], kv_heads * head, width)
@@ -168,13 +178,15 @@ pub fn block() -> impl Strategy<Value = Block> {
     let reach = (
         prop::option::of(select(vec![1u64, 7, 64, 100])),
         prop::option::of(select(vec![2.0f32, 30.0])),
+        prop::option::of(Just(8.0f32)),
+        prop::option::of(select(vec![64u32, 4096])),
     );
     let formats = prop::array::uniform3(select(Format::ALL.to_vec()));
     (heads, turns, reach, any::<bool>(), formats).prop_map(
         |(
             (kv_heads, share, eights),
             (fours, half_rope),
-            (window, softcap),
+            (window, softcap, alibi, yarn),
             head_norms,
             formats,
         )| {
@@ -188,6 +200,8 @@ pub fn block() -> impl Strategy<Value = Block> {
                 half_rope,
                 window,
                 softcap,
+                alibi,
+                yarn,
                 head_norms,
                 formats,
             }

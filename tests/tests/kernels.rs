@@ -120,7 +120,9 @@ fn attention_at_the_ends_of_its_range() {
     let drawn = draw(&little::block(), 2, 42);
     let small = Block { head: 8, rope_dims: 8, share: 1, kv_heads: 3, ..drawn[0].clone() };
     let large = Block { head: 128, rope_dims: 128, share: 8, kv_heads: 1, ..drawn[1].clone() };
-    let blocks = [small, Block { window: None, ..large }];
+    // Six heads: biases beyond the largest power of two have slopes of their own.
+    let biased = Block { share: 2, alibi: Some(8.0), yarn: Some(64), ..small.clone() };
+    let blocks = [small, biased, Block { window: None, ..large }];
     check_blocks(&blocks, StateFormat::F32, 0, &[chunks(66, 40), vec![DECODE; 2]].concat());
 }
 
@@ -229,4 +231,87 @@ fn slots_decode_together() {
     for live in [0, 2] {
         assert_ne!(of_slot(&before, live), of_slot(&after, live), "slot {live} was not written");
     }
+}
+
+/// Experts of random numbers and sizes, chosen by softmax or sigmoid, their shares normalised or not.
+#[test]
+fn experts_that_are_chosen_on_the_device() {
+    let all = [
+        (8u64, 2u64, 64u64, 40u64, Format::F16),
+        (5, 3, 32, 96, Format::Q8_0),
+        (16, 8, 256, 32, Format::Q4_K),
+    ];
+    let all: Vec<Little> = all
+        .into_iter()
+        .enumerate()
+        .map(|(index, (experts, top, width, inner, format))| {
+            let gate = if index == 1 { "sigmoid" } else { "softmax" };
+            let share = if index == 0 { "take(p, e)" } else { "sum_norm(take(p, e))" };
+            // Rows of the inner width are whole blocks of their format.
+            let down = if index == 2 { Format::F32 } else { format };
+            Little::new(Format::F32, width)
+                .line(&format!("p = {gate}(linear(h, \"router\"))"))
+                .line(&format!("e = top_k(p, {top})"))
+                .line("a = silu(expert_linear(h, \"gate\", e)) * expert_linear(h, \"up\", e)")
+                .line(&format!("h = h + expert_sum(expert_linear(a, \"down\", e), {share})"))
+                .line("logits = linear(h, \"o\")")
+                .matrix("router", Format::F32, experts, width)
+                .tensor("gate.weight", format, &[experts, inner, width])
+                .tensor("up.weight", format, &[experts, inner, width])
+                .tensor("down.weight", down, &[experts, width, inner])
+                .matrix("o", Format::F32, 24, width)
+        })
+        .collect();
+    let parts = [chunks(33, 11), vec![DECODE; 2]].concat();
+    check("experts", &all, &parts, &counted());
+}
+
+/// Convolutions and scans whose states go on from step to step, in rings that come round.
+#[test]
+fn states_along_the_sequence() {
+    let all: Vec<Little> = [(8u64, 8u64, 1u64, 16u64, 4u64), (6, 4, 2, 24, 3), (64, 1, 1, 5, 2)]
+        .into_iter()
+        .map(|(heads, size, groups, width, taps)| {
+            let (channels, grouped) = (heads * size, groups * width);
+            let each = if size == 1 { width } else { 1 };
+            Little::new(Format::F32, 64)
+                .line("x = silu(short_conv(linear(h, \"in\"), \"conv\"))")
+                .line("t = softplus(linear(h, \"steps\"))")
+                .line(&format!("b = heads(linear(h, \"b\"), {groups})"))
+                .line(&format!("c = heads(linear(h, \"c\"), {groups})"))
+                .line(&format!("y = scan(heads(x, {heads}), t, \"decay\", b, c)"))
+                .line("logits = linear(y, \"o\")")
+                .matrix("in", Format::F16, channels, 64)
+                .tensor("conv.weight", Format::F32, &[channels, taps])
+                .tensor("conv.bias", Format::F32, &[channels])
+                .matrix("steps", Format::F32, heads, 64)
+                .matrix("b", Format::F32, grouped, 64)
+                .matrix("c", Format::F32, grouped, 64)
+                .tensor("decay.weight", Format::F32, &[heads, each])
+                .matrix("o", Format::F32, 24, channels)
+        })
+        .collect();
+    let parts = [chunks(37, 11), vec![DECODE; 3], chunks(8, 5), vec![DECODE; 2]].concat();
+    let options = PlanOptions { context: 100, chunk: 11, out_rows: 11, ..PlanOptions::default() };
+    check("states", &all, &parts, &options);
+}
+
+/// Parts of fused weights, together or of every head.
+#[test]
+fn slices_of_products() {
+    let together = Little::new(Format::F32, 64)
+        .line("x = linear(h, \"w\")")
+        .line("y = silu(slice(x, 0, 40)) * slice(x, 40, 40) + slice(x, 80, 40)")
+        .line("logits = y")
+        .matrix("w", Format::Q8_0, 120, 64)
+        .tensor("w.bias", Format::F32, &[120]);
+    let of_heads = Little::new(Format::F32, 64)
+        .line("x = heads(linear(h, \"w\"), 3)")
+        .line("q = slice(x, 0, 8)")
+        .line("k = slice(x, 8, 8)")
+        .line("v = slice(x, 16, 8)")
+        .line("logits = merge(q) * merge(k) + merge(v)")
+        .matrix("w", Format::F16, 72, 64)
+        .tensor("w.bias", Format::F32, &[72]);
+    check("slices", &[together, of_heads], &every_count(), &counted());
 }
