@@ -99,6 +99,8 @@ fn rotated_heads_in_parts() {
             half_rope,
             window: None,
             softcap: None,
+            alibi: None,
+            yarn: None,
             head_norms: false,
             formats: [Format::F32, Format::Q8_0, Format::F16],
         };
