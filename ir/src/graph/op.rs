@@ -63,7 +63,7 @@ pub enum Op {
     /// [`Attention`]. Reads states without changing them, after the appends that yield them.
     Attention(Attention),
     /// `(state, w[c, taps], slot: u32[N], position: u32[N]) → f32[N, c]`: causal convolution along
-    /// each channel of a state of rows [c]:
+    /// each channel of a state of rows `[c]`:
     /// `y[n, i] = Σ_j w[i, j] · row(position[n] − taps + 1 + j)[i]` over the slot's rows, those
     /// before position 0 being zeros. Reads the state without changing it, after the append that
     /// yields it.
