@@ -31,7 +31,7 @@ use emit::Emission;
 use lower::{Context, Launch, WeightTable};
 use memory::Pool;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::graph::{Graph, ValueId};
+use quarrel_ir::graph::{Graph, Input, Op, ValueId};
 use quarrel_ir::plan::{ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, Rewind, identity};
 use region::Region;
 
@@ -47,6 +47,7 @@ pub fn compile(
 ) -> Result<Plan, CompileError> {
     check_options(options)?;
     graph.verify()?;
+    check_positions(graph, options.context)?;
     let original = graph;
     let graph = &canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)?;
     graph.verify().map_err(|error| CompileError::Pass { pass: "canonicalise", error })?;
@@ -109,6 +110,21 @@ fn check_options(options: &PlanOptions) -> Result<(), CompileError> {
         Some((name, _)) => Err(CompileError::Options(format!("{name} must be at least 1"))),
         None => Ok(()),
     }
+}
+
+/// That tables of learned positions have a row for each position: kernels do not check.
+fn check_positions(graph: &Graph, context: u32) -> Result<(), CompileError> {
+    for value in graph.values().filter(|value| *graph.op(*value) == Op::Embed) {
+        let operands = graph.operands(value);
+        let rows = graph.tensor(operands[0]).map_or(0, |table| table.dims[0]);
+        if *graph.op(operands[1]) == Op::Input(Input::Position) && rows < u64::from(context) {
+            return Err(CompileError::Options(format!(
+                "the model has {rows} learned positions, fewer than the context of {context}: use \
+                 --ctx {rows} or less"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn model_facts(graph: &Graph, output: ValueId) -> ModelFacts {
