@@ -277,3 +277,16 @@ fn what_the_device_lacks_is_found() {
     let tiles = Extent::Tiles { dim: RunDim::Tokens, tile: 1, times: 3000 };
     limit(broken_dispatch(|d| d.grid[1] = tiles), grid);
 }
+
+/// A table of learned positions has no row for what is beyond it.
+#[test]
+fn a_context_beyond_the_learned_positions_is_refused() {
+    let graph = quarrel_tests::tiny::Tiny::open("gpt2").graph();
+    let options = |context| PlanOptions { context, ..PlanOptions::default() };
+    let refused = quarrel_compiler::compile(&graph, &quarrel_tests::facts::apple(), &options(513));
+    let message = refused.map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("512 learned positions"), "{message}");
+    assert!(
+        quarrel_compiler::compile(&graph, &quarrel_tests::facts::apple(), &options(512)).is_ok()
+    );
+}

@@ -1,13 +1,16 @@
-//! Tiny models from file to logits: what Quarrel's reference computes against what Hugging Face
-//! transformers computed (`tests/tiny/README.md`).
+//! Tiny models from file to logits: what the reference computes, and the test device, fused and
+//! unfused, prompts whole, in parts and token by token, against what Hugging Face transformers
+//! computed (`tests/tiny/README.md`).
 
-use quarrel_tests::tiny::{Tiny, check_reference};
+use quarrel_tests::tiny::{Tiny, check_device, check_reference};
 
 macro_rules! check_each {
     ($($name:ident),*) => {
         $(#[test]
         fn $name() {
-            check_reference(&Tiny::open(stringify!($name)));
+            let tiny = Tiny::open(stringify!($name));
+            check_reference(&tiny);
+            check_device(&tiny);
         })*
     };
 }
