@@ -5,10 +5,10 @@
 
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::StateFormat;
-use quarrel_ir::plan::{BufferRole, Phase, PlanOptions};
+use quarrel_ir::plan::{BufferRole, Phase, PlanOptions, Precision};
 use quarrel_reference::{Interpreter, StepInputs};
 use quarrel_tests::architectures::draw;
-use quarrel_tests::differ::{Runner, relative_l2};
+use quarrel_tests::differ::{Runner, gpu, relative_l2};
 use quarrel_tests::feed::{Part, chunks, plan_for, plan_logits, reference_logits, tokens, worst};
 use quarrel_tests::little::{self, Block, Little, VOCABULARY};
 
@@ -59,6 +59,29 @@ fn products_in_every_format() {
     for (seed, format) in (20u8..).zip(Format::ALL) {
         let all = draw(&little::product(format), 1, seed);
         check(&format!("{format:?}"), &all, &every_count(), &counted());
+    }
+}
+
+/// The same with columns that cooperative matrices take, which multiply in F16 where the device has
+/// them: its rounding is 2^-11 of each factor.
+#[test]
+fn products_by_matrices() {
+    let matrices = !gpu().facts().matrix_shapes.is_empty();
+    let within = if matrices { 1e-3 } else { WITHIN };
+    let options =
+        PlanOptions { precision: Precision::Auto, chunk: 150, out_rows: 150, ..counted() };
+    let parts = [chunks(300, 150), chunks(70, 70), vec![DECODE; 2]].concat();
+    for (index, format) in (0u64..).zip(Format::ALL) {
+        let (rows, columns) = (40 + 12 * index, 256 * (1 + index % 2));
+        let little = Little::new(Format::F32, columns)
+            .line("x = linear(h, \"a\") * sigmoid(linear(h, \"b\"))")
+            .line("logits = linear(h, \"c\") + slice(x, 0, 24)")
+            .matrix("a", format, rows, columns)
+            .matrix("b", Format::F16, rows, columns)
+            .matrix("c", format, 24, columns);
+        let found = distance(&little, &options, 0, &parts);
+        println!("{format:?} by matrices: {found:.1e}");
+        assert!(found < within, "{found}: {little:?}");
     }
 }
 

@@ -8,8 +8,8 @@ use super::{Context, Launch, Resource, shapes};
 use crate::error::CompileError;
 use crate::region::{ExpertAnchor, ProductAnchor, Region, label, multiplied, storage};
 use quarrel_ir::format::Format;
-use quarrel_ir::graph::{Op, RopeStyle, ValueId, WeightRows};
-use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place};
+use quarrel_ir::graph::{Op, RopeStyle, RunDim, ValueId, WeightRows};
+use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place, Precision};
 use quarrel_kernels::product::{
     Experts, Group, PART_ROWS, Product, Rows, epilogue_sum, segment_prefix,
 };
@@ -41,6 +41,13 @@ pub fn lower(
             .formats
             .iter()
             .all(|f| f.packing().chunk == segments.formats[0].packing().chunk),
+        tokens: match dim {
+            RunDim::OutRows => context.options.out_rows,
+            _ => context.options.step_tokens(),
+        },
+        matrices: context.options.precision == Precision::Auto
+            && experts.is_none()
+            && !prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_))),
     };
     let (shape, staged) = shapes::product(context.device, &needs);
     let summed = experts.is_some_and(|experts| experts.sum.is_some());

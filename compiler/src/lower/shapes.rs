@@ -7,10 +7,14 @@
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::plan::Phase;
+use quarrel_kernels::product::Matrices;
 use quarrel_kernels::{attention, product};
 
 /// Bytes of x that a product may stage in workgroup memory.
 const STAGE_BYTES: u64 = 16 << 10;
+
+/// Workgroups that keep a large GPU busy.
+const ENOUGH_GROUPS: u64 = 96;
 
 /// What decides the shape of a product.
 pub struct ProductNeeds {
@@ -25,6 +29,10 @@ pub struct ProductNeeds {
     pub computed: bool,
     /// Whether all matrices have chunks of the same length.
     pub same_chunk: bool,
+    /// Most rows of x of a step.
+    pub tokens: u32,
+    /// Whether cooperative matrices may be used: they round x to F16 and take no statistics.
+    pub matrices: bool,
 }
 
 /// Tile sizes of a product and whether x is staged.
@@ -32,6 +40,9 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     let software = device.kind == DeviceKind::Cpu;
     let subgroup = device.subgroup_size.max(4);
     let prompt = needs.phase == Phase::Prefill;
+    if let Some(shape) = matrices(device, needs).filter(|_| prompt && !software) {
+        return (shape, false);
+    }
     let (tokens, rows, threads, blocks) = match (software, prompt) {
         (true, false) => (1, 2, subgroup, 32),
         (true, true) => (4, 12, subgroup, 4),
@@ -44,12 +55,47 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     let tile = (rows * blocks).next_multiple_of(step);
     let staged = needs.computed && needs.columns * 4 * u64::from(tokens) <= STAGE_BYTES;
     let unroll = tokens * rows <= 16;
-    let mut shape = product::Shape { tokens, rows, tile, threads, unroll, held: None };
+    let mut shape =
+        product::Shape { tokens, rows, tile, threads, unroll, held: None, matrices: None };
     if software && !prompt && holds(needs, subgroup) {
         shape = product::Shape { held: Some(subgroup), ..shape };
         return (shape, false);
     }
     (shape, staged)
+}
+
+/// Tile sizes of a product by cooperative matrices, where the device and the product allow them.
+///
+/// Large tiles read memory less often; small ones give every processor something to do.
+fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape> {
+    let subgroup = device.subgroup_size;
+    let square = |size: &u32| device.matrix_shapes.contains(&(*size, *size, *size));
+    let size = [16, 8].into_iter().find(square)?;
+    let columns = needs.columns.is_multiple_of(u64::from(product::DEPTH));
+    // Formats whose chunks are longer than a step would be read twice.
+    let chunk = needs.format.packing().chunk as u32 <= product::DEPTH || needs.same_chunk;
+    if !needs.matrices || !columns || !chunk || !device.shader_f16 {
+        return None;
+    }
+    // Rows of x and of weights of a workgroup, and how many subgroups share them.
+    let tiles = [(128, 128, (4, 2)), (64, 64, (2, 2)), (32, 64, (1, 4))];
+    let made = |(tokens, tile, subgroups): (u32, u32, (u32, u32))| {
+        let held = (tokens / size / subgroups.0, tile / size / subgroups.1);
+        let matrices = Matrices { size, subgroups, held };
+        let threads = subgroups.0 * subgroups.1 * subgroup;
+        let fits = matrices.divides(threads)
+            && tile.is_multiple_of(4 * needs.linears.max(1))
+            && threads <= device.max_workgroup_threads
+            && matrices.workgroup_bytes() <= device.max_workgroup_bytes;
+        let groups = u64::from(needs.tokens.div_ceil(tokens)) * needs.rows.div_ceil(tile.into());
+        let (rows, unroll, held) = (1, true, None);
+        let shape =
+            product::Shape { tokens, rows, tile, threads, unroll, held, matrices: Some(matrices) };
+        fits.then_some((shape, groups))
+    };
+    let fitting: Vec<_> = tiles.into_iter().filter_map(made).collect();
+    let enough = fitting.iter().find(|(_, groups)| *groups >= ENOUGH_GROUPS);
+    enough.or(fitting.last()).map(|(shape, _)| *shape)
 }
 
 /// Whether a subgroup's lanes can hold a row of x: up to 8 steps of 8 vectors each.

@@ -23,7 +23,7 @@ use crate::graph::{RunDim, StateFormat};
 use serde::{Deserialize, Serialize};
 
 /// Version of the plan's data format; a runtime refuses any other.
-pub const PLAN_VERSION: u32 = 2;
+pub const PLAN_VERSION: u32 = 3;
 
 /// A compiled plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +82,19 @@ pub struct PlanOptions {
     pub weights: Option<Format>,
     /// Overrides the storage format of states.
     pub state: Option<StateFormat>,
+    /// What products may round.
+    pub precision: Precision,
+}
+
+/// Precision of arithmetic. Sums are F32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Products of many rows may round both factors to F16, where the device multiplies matrices so.
+    Auto,
+    /// F32 throughout.
+    #[default]
+    F32,
 }
 
 impl PlanOptions {
@@ -101,6 +114,7 @@ impl Default for PlanOptions {
             fuse: true,
             weights: None,
             state: None,
+            precision: Precision::F32,
         }
     }
 }

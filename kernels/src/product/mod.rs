@@ -5,8 +5,10 @@
 //! subgroup holds at a time.
 
 mod held;
+mod matrix;
 mod text;
 
+pub use matrix::{DEPTH, Matrices};
 pub use text::{epilogue_sum, unit_place};
 
 use crate::row_program::RowProgram;
@@ -57,6 +59,9 @@ pub struct Shape {
     /// Keep x in registers, for subgroups of this many lanes; a subgroup of another size reads it
     /// as usual. For one row of x and segments of the same chunk.
     pub held: Option<u32>,
+    /// Multiply by cooperative matrices, which make up the tile: `tokens`, `tile` and `threads` are
+    /// theirs, and the rest does not apply.
+    pub matrices: Option<Matrices>,
 }
 
 /// Outputs that are computed from the same unit of several matrices.
@@ -143,21 +148,30 @@ impl Product {
 
     /// Bytes of workgroup memory.
     pub fn workgroup_bytes(&self) -> u32 {
+        if let Some(matrices) = self.shape.matrices {
+            return matrices.workgroup_bytes();
+        }
         let stage = if self.staged { self.shape.tokens * self.columns } else { 0 };
         4 * (self.shape.tokens * self.shape.tile + stage + self.shape.threads.div_ceil(4))
     }
 
     /// The kernel's text.
     pub fn shader(&self) -> Shader {
-        let Shape { tokens, rows, tile, threads, unroll, held } = self.shape;
+        let Shape { tokens, rows, tile, threads, unroll, held, matrices } = self.shape;
         let staged = if self.staged { ", x staged" } else { "" };
         let unrolled = if unroll { ", unrolled" } else { "" };
         let kept = if held.is_some() { ", x in registers" } else { "" };
-        Shader {
-            family: "product",
-            variant: format!(
+        let variant = match matrices {
+            Some(Matrices { size, held: (down, across), .. }) => format!(
+                "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} a workgroup of {threads}"
+            ),
+            None => format!(
                 "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{kept}{unrolled}"
             ),
+        };
+        Shader {
+            family: "product",
+            variant,
             wgsl: self.text(),
             workgroup: threads,
             workgroup_bytes: self.workgroup_bytes(),

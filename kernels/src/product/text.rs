@@ -59,6 +59,9 @@ impl Experts {
 impl Product {
     pub(super) fn text(&self) -> String {
         let shape = self.shape;
+        if let Some(matrices) = shape.matrices {
+            return self.matrix_text(matrices);
+        }
         debug_assert!(PART_ROWS.is_multiple_of(shape.rows), "a subgroup's rows are in one part");
         let stage = if self.staged {
             format!("var<workgroup> staged: array<vec4<f32>, {}>;", shape.tokens * self.columns / 4)
@@ -94,7 +97,7 @@ impl Product {
                 ("prologue", &self.prologue_text()),
                 ("block", &self.block_text()),
                 ("close", if self.is_summed() { "    }" } else { "" }),
-                ("epilogue", &self.epilogue_text()),
+                ("epilogue", &self.epilogue_text(shape.tokens, "group.y * TOKENS")),
             ],
         )
     }
@@ -134,7 +137,7 @@ impl Product {
     }
 
     /// Functions that map a tile's slots to weight rows and segments.
-    fn rows_text(&self) -> String {
+    pub(super) fn rows_text(&self) -> String {
         let mut text = String::new();
         for (index, group) in self.groups.iter().enumerate() {
             text.push_str(&unit_at(index, group.order));
@@ -381,8 +384,9 @@ impl Product {
         text
     }
 
-    fn epilogue_text(&self) -> String {
-        let (tokens, threads) = (self.shape.tokens, self.shape.threads);
+    /// The epilogue over the sums of `tokens` rows of x from row `origin` (an expression) on.
+    pub(super) fn epilogue_text(&self, tokens: u32, origin: &str) -> String {
+        let threads = self.shape.threads;
         self.by_group(|index, group| {
             let step = if group.pair { 2 } else { 1 };
             let units = self.units_per_tile(group);
@@ -391,7 +395,7 @@ impl Product {
             format!(
                 "        for (var e = tid; e < {all}u; e += {threads}u) {{\n            \
                  let t = e / {per_token}u;\n            \
-                 let n = group.y * TOKENS + t;\n            \
+                 let n = {origin} + t;\n            \
                  let p = first + (e % {per_token}u) * {step}u;\n            \
                  if (n < count && p < {total}u) {{ post_{index}(t, n, unit_{index}(p), first); }}\n        }}\n",
                 all = tokens * per_token,
