@@ -111,6 +111,14 @@ impl Gpu {
         Ok(())
     }
 
+    /// Measures F32 operations a second, a multiply-add counted as two; takes half a second.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn measure_flops(&self) -> Result<f64, RuntimeError> {
+        crate::probe::flops_per_s(self)
+    }
+
     /// Waits for a submission, or for all that were made.
     pub(crate) fn wait(
         &self,

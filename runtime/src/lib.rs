@@ -22,8 +22,8 @@ mod ring;
 mod sampling;
 mod session;
 mod slot;
-mod timestamps;
 
+pub use bench::{BenchStep, KernelClock, KernelTime};
 pub use engine::{Engine, LoadOptions};
 pub use error::{BadKernel, Blame, NotFinite, RuntimeError};
 pub use generate::{GenerateOptions, Generation, StopReason, Timings};

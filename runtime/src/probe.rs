@@ -1,5 +1,5 @@
-//! Facts that only running a kernel tells: the real subgroup size, copy bandwidth, the cost of a
-//! dispatch.
+//! Facts that only running a kernel tells: the real subgroup size, copy bandwidth, arithmetic, the
+//! cost of a dispatch.
 
 use crate::error::RuntimeError;
 use crate::gpu::Gpu;
@@ -35,6 +35,24 @@ const STEP_KERNEL: &str = "
 @group(0) @binding(0) var<storage, read_write> value: array<u32>;
 @compute @workgroup_size(32)
 fn main(@builtin(local_invocation_index) thread: u32) { value[thread] += 1u; }";
+
+/// Multiply-adds of [`FMA_KERNEL`] in one thread: rounds, accumulators, components.
+const FMAS: u64 = 256 * 8 * 4;
+
+const FMA_KERNEL: &str = "
+@group(0) @binding(0) var<storage, read_write> value: array<f32>;
+@compute @workgroup_size(128)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let m = vec4(value[id.x]);
+    var a = m; var b = m + 1.0; var c = m + 2.0; var d = m + 3.0;
+    var e = m + 4.0; var f = m + 5.0; var g = m + 6.0; var h = m + 7.0;
+    for (var i = 0u; i < 256u; i += 1u) {
+        a = fma(a, m, m); b = fma(b, m, m); c = fma(c, m, m); d = fma(d, m, m);
+        e = fma(e, m, m); f = fma(f, m, m); g = fma(g, m, m); h = fma(h, m, m);
+    }
+    let sum = a + b + c + d + e + f + g + h;
+    value[id.x] = sum.x + sum.y + sum.z + sum.w;
+}";
 
 /// Lanes of a subgroup, counted by a workgroup of 128.
 pub(crate) fn subgroup_size(gpu: &Gpu) -> Result<u32, RuntimeError> {
@@ -92,6 +110,17 @@ pub(crate) fn dispatch_us(gpu: &Gpu) -> Result<f64, RuntimeError> {
     let group = kernel.bind(gpu, &[&value]);
     let (rounds, seconds) = kernel.time(gpu, &group, 1, 1000)?;
     Ok(seconds / rounds as f64 * 1e6)
+}
+
+/// F32 operations a second of a kernel that does nothing but multiply and add.
+pub(crate) fn flops_per_s(gpu: &Gpu) -> Result<f64, RuntimeError> {
+    let kernel = Probe::new(gpu, "arithmetic", FMA_KERNEL, &[Access::Write])?;
+    // A data-centre GPU keeps a quarter of a million threads at once.
+    let groups: u32 = if gpu.facts().kind == DeviceKind::Cpu { 32 } else { 8192 };
+    let threads = 128 * u64::from(groups);
+    let group = kernel.bind(gpu, &[&storage(gpu, 4 * threads)]);
+    let (rounds, seconds) = kernel.time(gpu, &group, groups, 2)?;
+    Ok(2.0 * (FMAS * threads * rounds) as f64 / seconds)
 }
 
 fn storage(gpu: &Gpu, bytes: u64) -> wgpu::Buffer {

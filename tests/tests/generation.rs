@@ -17,7 +17,8 @@ mod support;
 use quarrel_ir::graph::RunDim;
 use quarrel_ir::plan::*;
 use quarrel_runtime::{
-    Engine, GenerateOptions, LoadOptions, RuntimeError, SamplingParams, Session, StopReason,
+    BenchStep, Engine, GenerateOptions, KernelClock, LoadOptions, RuntimeError, SamplingParams,
+    Session, StopReason,
 };
 use std::ops::ControlFlow;
 use support::{Builder, ONE, Weights, gpu, per};
@@ -332,7 +333,15 @@ fn steps_can_be_timed() {
     let mut session = session(1, 1);
     assert!(session.bench_decode(4, 8).unwrap().as_nanos() > 0);
     assert!(session.bench_prefill(4, 8).unwrap().as_nanos() > 0);
-    assert_eq!(session.bench_dispatches(Phase::Decode, 1, 8, 3).unwrap().len(), 3);
+    for clock in [KernelClock::Timestamps, KernelClock::Repetition] {
+        let times = session.bench_kernels(BenchStep::Decode { depth: 8 }, clock).unwrap();
+        let dispatches = |phase| session.engine().plan().program(phase).unwrap().dispatches.len();
+        let timed: u32 = times.iter().map(|time| time.dispatches).sum();
+        assert_eq!(timed as usize, dispatches(Phase::Decode) + dispatches(Phase::Greedy));
+        let prompt = BenchStep::Prefill { depth: 2, tokens: 4 };
+        let of_prompt = session.bench_kernels(prompt, clock).unwrap();
+        assert!(times.iter().chain(&of_prompt).all(|time| time.us > 0.0), "{times:?}");
+    }
     let result = session.generate(&[5], greedy(4, &[]), &mut go_on).unwrap();
     assert_eq!(result.tokens, continuation(&[5], 4));
 }

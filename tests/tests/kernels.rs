@@ -90,6 +90,16 @@ fn products_that_meet_in_an_epilogue() {
     check("groups", &draw(&little::group(), 6, 30), &every_count(), &counted());
 }
 
+#[test]
+fn rows_of_any_width() {
+    let wide = draw(&little::odd_rows(), 3, 31);
+    for fuse in [true, false] {
+        let options = PlanOptions { fuse, ..counted() };
+        let parts = [chunks(35, 33), vec![DECODE]].concat();
+        check(&format!("odd rows, fuse {fuse}"), &wide, &parts, &options);
+    }
+}
+
 /// Steps after which the context is 1, 63, 64, 65, 200, 255, 256 and 257 tokens, among others; the
 /// tiles of attention are 64, 128 and 256 positions long.
 fn across_tiles() -> Vec<Part> {
@@ -135,6 +145,27 @@ fn attention_with_states_in_f32() {
 #[test]
 fn attention_with_states_in_f16() {
     check_blocks(&draw(&little::block(), 2, 41), StateFormat::F16, 0, &across_tiles());
+}
+
+/// Heads that cannot be read eight elements at a time; of those with an odd number of elements, no
+/// two fit in a word.
+#[test]
+fn attention_with_heads_of_any_size() {
+    let drawn = draw(&little::odd_block(), 2, 44);
+    let parts = [chunks(66, 40), vec![DECODE]].concat();
+    for state in [StateFormat::F32, StateFormat::F16] {
+        check_blocks(&drawn, state, 0, &parts);
+    }
+    let sized = |head: u64, half_rope: bool, block: &Block| Block {
+        head,
+        half_rope,
+        rope_dims: head / 2 * 2,
+        ..block.clone()
+    };
+    let sizes = [(5, false), (20, true), (7, true)];
+    let blocks: Vec<Block> =
+        sizes.iter().map(|(head, half)| sized(*head, *half, &drawn[0])).collect();
+    check_blocks(&blocks, StateFormat::F16, 0, &parts);
 }
 
 /// The smallest and largest heads and shares.

@@ -1,7 +1,7 @@
 //! Prologue growth: values computed where they are read, row by row.
 
 use super::Fusion;
-use crate::region::{Anchor, is_leaf, label, storage};
+use crate::region::{Anchor, is_leaf, label, starts_in_fours, storage};
 use quarrel_ir::graph::{Op, RunDim, ValueId};
 use quarrel_ir::plan::{Phase, Place};
 use std::collections::BTreeSet;
@@ -179,9 +179,14 @@ impl Fusion<'_> {
 
     /// Whether every operand that repeats along a row can be read four elements at a time.
     fn repeats_in_fours(&self, value: ValueId) -> bool {
-        let width = |v: ValueId| self.graph.tensor(v).map_or(1, |t| t.width());
-        let operands = self.graph.operands(value);
-        operands.into_iter().map(width).all(|width| width == 1 || width.is_multiple_of(4))
+        let graph = self.graph;
+        let dims = |v: ValueId| graph.tensor(v).map_or(&[][..], |t| &t.dims);
+        let in_fours = |v: ValueId| {
+            let width: u64 = dims(v).iter().product();
+            let lined_up = dims(v) == dims(value) || self.row_of(value).is_multiple_of(4);
+            width == 1 || (width.is_multiple_of(4) && lined_up && starts_in_fours(graph, v))
+        };
+        graph.operands(value).into_iter().all(in_fours)
     }
 
     /// The innermost extent of a value.

@@ -135,7 +135,7 @@ pub fn attention(
     value_size: u32,
 ) -> attention::Shape {
     let software = device.kind == DeviceKind::Cpu;
-    let least = (value_size / 8).next_power_of_two();
+    let least = value_size.div_ceil(8).next_power_of_two();
     let (tokens, heads, threads, positions) = match (software, phase) {
         (true, Phase::Prefill) => (4, 1, 16, 4),
         (true, _) => (1, share.min(4), 16, 4),
@@ -151,7 +151,8 @@ pub fn attention(
     };
     // Fewer tokens where large heads would not fit.
     while shape.tokens > 1
-        && 4 * (shape.tokens * shape.heads * (key_size + shape.tile() + 3)) + 32 * shape.threads
+        && 4 * (shape.tokens * shape.heads * (key_size.next_multiple_of(8) + shape.tile() + 3))
+            + 32 * shape.threads
             > device.max_workgroup_bytes
     {
         shape.tokens /= 2;

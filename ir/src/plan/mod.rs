@@ -393,7 +393,8 @@ impl Extent {
 /// One packed matrix or vector of the load program: the named tensors' rows one after another, each
 /// expanded to `format` where its own differs, split into planes as [`crate::packing`] says.
 ///
-/// Only F32, F16 and BF16 can be expanded to; a vector of any shape is one row. A matrix that is too
+/// Only F32, F16 and BF16 can be expanded to, or have zeros after each row; a vector of any shape is
+/// one row. A matrix that is too
 /// large for one binding lies in parts of `part_rows` rows, each with planes of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadTensor {
@@ -401,7 +402,9 @@ pub struct LoadTensor {
     pub sources: Vec<String>,
     /// Rows altogether.
     pub rows: u64,
-    /// Elements of a row.
+    /// Elements of a row in the sources.
+    pub row_len: u64,
+    /// Elements of a row on the device: what the sources do not have is zeros.
     pub columns: u64,
     /// Format on the device.
     pub format: Format,

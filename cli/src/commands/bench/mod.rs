@@ -1,13 +1,24 @@
 //! `quarrel bench`: tokens a second, and what share of the device's bandwidth that is.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `mod.rs` | options, tests, the table of results |
+//! | `kernels.rs` | what each kernel takes of a step |
+//! | `roofline.rs` | what a dispatch cannot be faster than |
+
+mod kernels;
+mod roofline;
 
 use crate::backend::{Device, GpuModel};
 use crate::error::{CliError, Result};
 use crate::model::{Model, Named};
 use crate::options::PlanArgs;
 use crate::output::{self, Table};
+use kernels::Kernels;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::plan::{Phase, Plan};
-use quarrel_runtime::{GenerateOptions, SamplingParams, Session};
+use quarrel_runtime::{BenchStep, GenerateOptions, KernelClock, SamplingParams, Session};
+use roofline::Roofline;
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -36,6 +47,11 @@ pub(crate) struct Args {
     /// Tokens in the context before each test
     #[arg(long, value_name = "N", default_value_t = 0)]
     depth: usize,
+    /// Show what each kernel takes of a step beside the least it could take, the one that loses most
+    /// first; by timestamps where the device writes them between dispatches, else by repetition
+    #[arg(long, value_name = "CLOCK", value_enum, num_args = 0..=1, require_equals = true,
+          default_missing_value = "auto")]
+    kernels: Option<Clock>,
     /// Repetitions of each test
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -45,6 +61,27 @@ pub(crate) struct Args {
     json: bool,
     #[command(flatten)]
     plan: PlanArgs,
+}
+
+/// How the time of a kernel is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Clock {
+    /// Timestamps where the device writes them between dispatches, else repetition
+    Auto,
+    /// Timestamps between the dispatches of a step
+    Timestamps,
+    /// The dispatches of one kernel again and again
+    Repetition,
+}
+
+impl Clock {
+    fn on(self, facts: &DeviceFacts) -> KernelClock {
+        match self {
+            Clock::Auto if !facts.timestamps_inside_passes => KernelClock::Repetition,
+            Clock::Repetition => KernelClock::Repetition,
+            Clock::Auto | Clock::Timestamps => KernelClock::Timestamps,
+        }
+    }
 }
 
 /// What `--json` prints.
@@ -57,6 +94,11 @@ struct Output {
     /// Measured bandwidth of a copy, read plus written.
     copy_gb_per_s: Option<f64>,
     tests: Vec<Test>,
+    /// With `--kernels`: what a dispatch cannot be faster than, and the kernels of each test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roofline: Option<Roofline>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kernels: Vec<Kernels>,
 }
 
 /// One test's result.
@@ -104,6 +146,10 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     let mut facts = gpu.facts();
     gpu.measure(&mut facts)?;
     let options = args.plan.plan_options(context(args)?, 1);
+    let roofline = match args.kernels {
+        Some(_) => Some(Roofline::of(&facts, Some(gpu.measure_flops()?))),
+        None => None,
+    };
     let compiled = GpuModel::compile(&model.graph, gpu, &options)?;
     let phases = [Phase::Prefill, Phase::Greedy, Phase::Decode];
     let session = compiled.load(model.source.weights(), &phases)?;
@@ -116,7 +162,17 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     if args.gen_len > 0 {
         tests.push(bench.decode()?);
     }
-    report(args, model.name, facts, tests)
+    let mut kernels = Vec::new();
+    if let (Some(clock), Some(roofline)) = (args.kernels, &roofline) {
+        kernels = bench.kernels(clock.on(&facts), roofline)?;
+    }
+    let DeviceFacts { name: device, backend, driver, copy_bytes_per_s, .. } = facts;
+    let copy_gb_per_s = copy_bytes_per_s.map(|speed| speed / 1e9);
+    let model = model.name;
+    report(
+        args,
+        &Output { model, device, backend, driver, copy_gb_per_s, tests, roofline, kernels },
+    )
 }
 
 /// Positions that the tests need.
@@ -187,6 +243,23 @@ impl Bench<'_> {
         Ok(self.test("decode", n, values, cost))
     }
 
+    /// The kernels of each test.
+    fn kernels(&mut self, clock: KernelClock, roofline: &Roofline) -> Result<Vec<Kernels>> {
+        let Args { prompt_len, gen_len, depth, .. } = *self.args;
+        // `context` has seen to it that these fit.
+        let (depth, chunk) = (depth as u32, self.plan.options.chunk);
+        let mut steps = Vec::new();
+        if prompt_len > 0 {
+            let tokens = chunk.min(prompt_len as u32);
+            steps.push(BenchStep::Prefill { depth, tokens });
+        }
+        if gen_len > 0 {
+            steps.push(BenchStep::Decode { depth });
+        }
+        let session = &mut self.session;
+        steps.into_iter().map(|step| kernels::measure(session, step, clock, roofline)).collect()
+    }
+
     /// Warms up, then measures as often as was asked for.
     fn repeat(&mut self, mut once: impl FnMut(&mut Self) -> Result<f64>) -> Result<Vec<f64>> {
         let start = Instant::now();
@@ -242,13 +315,11 @@ impl Cost {
     }
 }
 
-fn report(args: &Args, model: String, facts: DeviceFacts, tests: Vec<Test>) -> Result<()> {
-    let copy = facts.copy_bytes_per_s.map(|speed| speed / 1e9);
-    let DeviceFacts { name: device, backend, driver, .. } = facts;
+fn report(args: &Args, output: &Output) -> Result<()> {
     if args.json {
-        let copy_gb_per_s = copy;
-        return output::json(&Output { model, device, backend, driver, copy_gb_per_s, tests });
+        return output::json(output);
     }
+    let Output { model, device, backend, copy_gb_per_s: copy, tests, .. } = output;
     let mut table = Table::new([
         "test",
         "tokens",
@@ -261,7 +332,7 @@ fn report(args: &Args, model: String, facts: DeviceFacts, tests: Vec<Test>) -> R
         "of copy",
         "dispatches",
     ]);
-    for test in &tests {
+    for test in tests {
         let share =
             copy.map_or(String::new(), |copy| format!("{:.0} %", 1e2 * test.gb_per_s / copy));
         table.row([
@@ -278,7 +349,11 @@ fn report(args: &Args, model: String, facts: DeviceFacts, tests: Vec<Test>) -> R
         ]);
     }
     let copy = copy.map_or(String::new(), |copy| format!(", copies {copy:.1} GB/s"));
-    output::text(&format!("{model} on {device} ({backend}{copy})\n\n{}", table.render()))
+    let mut text = format!("{model} on {device} ({backend}{copy})\n\n{}", table.render());
+    for kernels in &output.kernels {
+        text += &format!("\n{}\n\n{}", kernels.heading(), kernels.table().render());
+    }
+    output::text(&text)
 }
 
 #[cfg(test)]

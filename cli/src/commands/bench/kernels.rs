@@ -1,0 +1,205 @@
+//! What each kernel takes of a step, beside what it cannot be faster than.
+
+use super::roofline::Roofline;
+use crate::error::Result;
+use crate::output::Table;
+use quarrel_ir::graph::RunDim;
+use quarrel_ir::plan::{Dispatch, Extent, KernelId, Phase, Place, Plan, StepDims};
+use quarrel_runtime::{BenchStep, KernelClock, KernelTime, Session};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// The kernels of one step.
+#[derive(Debug, Serialize)]
+pub(super) struct Kernels {
+    /// `decode` or `prefill`.
+    name: &'static str,
+    /// Tokens of the step, all sequences together.
+    n: u32,
+    depth: u32,
+    batch: u32,
+    clock: KernelClock,
+    /// Microseconds of all kernels together.
+    step_us: f64,
+    /// Least microseconds of all of them together.
+    roofline_us: f64,
+    /// The one that loses most comes first.
+    kernels: Vec<Row>,
+}
+
+/// One kernel.
+#[derive(Debug, Serialize)]
+struct Row {
+    kernel: String,
+    family: String,
+    variant: String,
+    /// What its first dispatch computes.
+    ops: String,
+    /// Dispatches a step.
+    dispatches: u32,
+    /// Microseconds a step.
+    us: f64,
+    /// Part of the time of all kernels.
+    share: f64,
+    bytes: u64,
+    flops: u64,
+    gb_per_s: f64,
+    gflop_per_s: f64,
+    /// Least microseconds a step.
+    roofline_us: f64,
+    /// Microseconds above that.
+    lost_us: f64,
+}
+
+/// Times the kernels of `step`.
+pub(super) fn measure(
+    session: &mut Session,
+    step: BenchStep,
+    clock: KernelClock,
+    roofline: &Roofline,
+) -> Result<Kernels> {
+    let times = session.bench_kernels(step, clock)?;
+    let plan = session.engine().plan();
+    let batch = plan.options.slots;
+    let (name, depth, dims, context) = match step {
+        BenchStep::Decode { depth } => {
+            let dims = StepDims { tokens: batch, out_rows: batch, slots: batch };
+            ("decode", depth, dims, depth + 1)
+        }
+        BenchStep::Prefill { depth, tokens } => {
+            let dims = StepDims { tokens, out_rows: 1, slots: batch };
+            // Each token sees those before it.
+            ("prefill", depth, dims, depth + tokens.div_ceil(2))
+        }
+    };
+    let step_us: f64 = times.iter().map(|time| time.us).sum();
+    let row = |time: &KernelTime| row(plan, *time, dims, context, roofline);
+    let mut kernels: Vec<Row> = times.iter().map(row).collect();
+    for row in &mut kernels {
+        row.share = ratio(row.us, step_us);
+    }
+    kernels.sort_by(|a, b| b.lost_us.total_cmp(&a.lost_us));
+    let roofline_us = kernels.iter().map(|row| row.roofline_us).sum();
+    let n = dims.tokens;
+    Ok(Kernels { name, n, depth, batch, clock, step_us, roofline_us, kernels })
+}
+
+fn row(plan: &Plan, time: KernelTime, dims: StepDims, context: u32, roofline: &Roofline) -> Row {
+    let KernelTime { phase, kernel: id, dispatches, us } = time;
+    let kernel = plan.kernel(id);
+    let (mut bytes, mut flops, mut least) = (0, 0, 0.0);
+    for dispatch in dispatches_of(plan, phase, id) {
+        let rows = rows(dispatch, dims);
+        if dispatch.grid.iter().all(|extent| extent.at(dims) > 0) {
+            let moved = dispatch.cost.bytes(rows.into(), context.into());
+            let computed = dispatch.cost.flops(rows.into(), context.into());
+            least += roofline.us(moved, computed, kernel);
+            (bytes, flops) = (bytes + moved, flops + computed);
+        }
+    }
+    Row {
+        kernel: kernel.name.clone(),
+        family: kernel.family.clone(),
+        variant: kernel.variant.clone(),
+        ops: dispatches_of(plan, phase, id).next().map(ops).unwrap_or_default(),
+        dispatches,
+        us,
+        share: 0.0,
+        bytes,
+        flops,
+        // A byte a microsecond is a megabyte a second.
+        gb_per_s: ratio(bytes as f64, us) / 1e3,
+        gflop_per_s: ratio(flops as f64, us) / 1e3,
+        roofline_us: least,
+        lost_us: us - least,
+    }
+}
+
+fn dispatches_of(plan: &Plan, phase: Phase, kernel: KernelId) -> impl Iterator<Item = &Dispatch> {
+    let dispatches = plan.program(phase).map_or(&[][..], |program| &program.dispatches);
+    dispatches.iter().filter(move |dispatch| dispatch.kernel == kernel)
+}
+
+/// Rows that a dispatch computes: those of the logits that are wanted, or one for each token.
+pub(super) fn rows(dispatch: &Dispatch, dims: StepDims) -> u32 {
+    let of_logits = dispatch
+        .grid
+        .iter()
+        .any(|extent| matches!(extent, Extent::Tiles { dim: RunDim::OutRows, .. }));
+    if of_logits { dims.out_rows } else { dims.tokens }
+}
+
+/// What a dispatch is made for: its anchors, or all where it has none.
+fn ops(dispatch: &Dispatch) -> String {
+    let name = |op: &quarrel_ir::plan::FusedOp| match &op.name {
+        Some(name) => format!("{} {name}", op.op),
+        None => op.op.clone(),
+    };
+    let anchors: Vec<_> =
+        dispatch.ops.iter().filter(|op| op.place == Place::Anchor).map(name).collect();
+    match anchors.is_empty() {
+        true => dispatch.ops.iter().map(name).collect::<Vec<_>>().join(", "),
+        false => anchors.join(", "),
+    }
+}
+
+/// `a / b`, or 0 where there is nothing to divide by.
+pub(super) fn ratio(a: f64, b: f64) -> f64 {
+    if b > 0.0 { a / b } else { 0.0 }
+}
+
+impl Kernels {
+    /// The table for people.
+    pub(super) fn table(&self) -> Table {
+        let mut table = Table::new([
+            "kernel",
+            "dispatches",
+            "µs/step",
+            "share",
+            "GB/s",
+            "GFLOP/s",
+            "least µs",
+            "lost µs",
+            "what",
+        ]);
+        let cells = |row: &Row| {
+            [
+                row.kernel.clone(),
+                row.dispatches.to_string(),
+                format!("{:.1}", row.us),
+                format!("{:.1} %", 1e2 * row.share),
+                format!("{:.1}", row.gb_per_s),
+                format!("{:.1}", row.gflop_per_s),
+                format!("{:.1}", row.roofline_us),
+                format!("{:.1}", row.lost_us),
+                row.ops.clone(),
+            ]
+        };
+        self.kernels.iter().for_each(|row| table.row(cells(row)));
+        let sum = |of: &dyn Fn(&Row) -> u64| self.kernels.iter().map(of).sum::<u64>() as f64;
+        table.row([
+            "all".into(),
+            self.kernels.iter().map(|row| row.dispatches).sum::<u32>().to_string(),
+            format!("{:.1}", self.step_us),
+            "100.0 %".into(),
+            format!("{:.1}", ratio(sum(&|row| row.bytes), self.step_us) / 1e3),
+            format!("{:.1}", ratio(sum(&|row| row.flops), self.step_us) / 1e3),
+            format!("{:.1}", self.roofline_us),
+            format!("{:.1}", self.step_us - self.roofline_us),
+            String::new(),
+        ]);
+        table
+    }
+
+    /// What the table shows.
+    pub(super) fn heading(&self) -> String {
+        let mut text = format!("kernels of a {} step of {} token", self.name, self.n);
+        // Writing to a string does not fail.
+        let _ = write!(text, "{}", if self.n == 1 { "" } else { "s" });
+        let _ = write!(text, " after {}, by ", self.depth);
+        text + match self.clock {
+            KernelClock::Timestamps => "timestamps between dispatches",
+            KernelClock::Repetition => "repetition",
+        }
+    }
+}

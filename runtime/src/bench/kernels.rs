@@ -1,0 +1,209 @@
+//! The time that each kernel takes of a step.
+//!
+//! Two clocks. *Timestamps* are written between the dispatches of a step, where a device can do
+//! that. *Repetition* needs nothing: the dispatches of a kernel, those of all layers in turn, are
+//! run so often that the time of one round is known. Each layer has weights of its own, so caches
+//! are about as in a step, and each dispatch waits for the one before, as in a step.
+
+use super::{At, BenchStep, Program, timestamps};
+use crate::engine::Engine;
+use crate::error::RuntimeError;
+use crate::session::Session;
+use quarrel_ir::plan::{KernelId, Phase};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// GPUs lower their clocks when idle: they are kept busy this long before a measurement.
+const WARM_UP: Duration = Duration::from_millis(250);
+/// How long timestamps are taken, and least how often.
+const STAMPS: (Duration, usize) = (Duration::from_millis(500), 5);
+/// How long one kernel is repeated.
+const REPEAT: Duration = Duration::from_millis(60);
+/// One submission of repetitions is at least this long, where a kernel may be repeated so often.
+const SUBMISSION: Duration = Duration::from_millis(4);
+/// Rounds of one submission at most.
+const ROUNDS: u32 = 512;
+
+/// How the time of a kernel is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelClock {
+    /// Timestamps between the dispatches of a step.
+    Timestamps,
+    /// The dispatches of one kernel again and again.
+    Repetition,
+}
+
+/// What a kernel takes of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KernelTime {
+    /// The program it is part of.
+    pub phase: Phase,
+    /// The kernel.
+    pub kernel: KernelId,
+    /// Its dispatches in a step; those with an empty grid are not counted.
+    pub dispatches: u32,
+    /// Microseconds of all of them together.
+    pub us: f64,
+}
+
+/// A kernel's dispatches.
+struct Group {
+    phase: Phase,
+    kernel: KernelId,
+    /// Their places in [`At::all`].
+    places: Vec<usize>,
+}
+
+impl Session {
+    /// What each kernel takes of a step, in the order of their first dispatches. The session is
+    /// reset.
+    ///
+    /// # Errors
+    /// A step that does not fit into the context, a device that cannot write timestamps where they
+    /// are asked for, or one that fails.
+    pub fn bench_kernels(
+        &mut self,
+        step: BenchStep,
+        clock: KernelClock,
+    ) -> Result<Vec<KernelTime>, RuntimeError> {
+        self.reset();
+        let engine = &self.engine;
+        let facts = engine.gpu().facts();
+        if clock == KernelClock::Timestamps && !facts.timestamps_inside_passes {
+            let what = "timestamps inside passes".into();
+            return Err(RuntimeError::Unsupported { device: facts.name, what });
+        }
+        let programs = step.write(engine)?;
+        engine.ready(&programs)?;
+        let times = by(engine, step, &programs, clock);
+        // A kernel that was repeated may have left anything in the states.
+        self.reset_states();
+        times
+    }
+}
+
+fn by(
+    engine: &Engine,
+    step: BenchStep,
+    programs: &[Program],
+    clock: KernelClock,
+) -> Result<Vec<KernelTime>, RuntimeError> {
+    let all = At::all(engine, programs)?;
+    let groups = groups(engine, &all)?;
+    let start = Instant::now();
+    while start.elapsed() < WARM_UP {
+        step.write(engine)?;
+        engine.run(programs)?;
+        engine.wait()?;
+    }
+    let us = match clock {
+        KernelClock::Timestamps => by_timestamps(engine, step, &groups)?,
+        KernelClock::Repetition => {
+            let one = |group| by_repetition(engine, step, &all, group);
+            groups.iter().map(one).collect::<Result<_, _>>()?
+        }
+    };
+    let time = |(group, us): (&Group, f64)| {
+        let Group { phase, kernel, ref places } = *group;
+        KernelTime { phase, kernel, dispatches: places.len() as u32, us }
+    };
+    Ok(groups.iter().zip(us).map(time).collect())
+}
+
+/// The dispatches by kernel and program, without those whose grids are empty.
+fn groups(engine: &Engine, all: &[At]) -> Result<Vec<Group>, RuntimeError> {
+    let plan = engine.plan();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut known = HashMap::new();
+    for (place, at) in all.iter().enumerate() {
+        let program = plan.program(at.phase).ok_or(RuntimeError::NoProgram(at.phase))?;
+        // `At::all` counts the program's dispatches.
+        let dispatch = &program.dispatches[at.index];
+        if dispatch.grid.iter().any(|extent| extent.at(at.dims) == 0) {
+            continue;
+        }
+        let (phase, kernel) = (at.phase, dispatch.kernel);
+        let group = *known.entry((phase, kernel)).or_insert_with(|| {
+            groups.push(Group { phase, kernel, places: Vec::new() });
+            groups.len() - 1
+        });
+        // `known` holds indices of groups.
+        groups[group].places.push(place);
+    }
+    Ok(groups)
+}
+
+/// Each kernel's part of a step, the median of many steps.
+fn by_timestamps(
+    engine: &Engine,
+    step: BenchStep,
+    groups: &[Group],
+) -> Result<Vec<f64>, RuntimeError> {
+    let mut all = vec![Vec::new(); groups.len()];
+    let (start, mut rounds) = (Instant::now(), 0);
+    while start.elapsed() < STAMPS.0 || rounds < STAMPS.1 {
+        let times = timestamps::dispatches(engine, step)?;
+        for (all, group) in all.iter_mut().zip(groups) {
+            // There is a time for each place.
+            all.push(group.places.iter().map(|&place| times[place]).sum());
+        }
+        rounds += 1;
+    }
+    Ok(all.into_iter().map(median).collect())
+}
+
+/// Microseconds of one round of a kernel's dispatches.
+fn by_repetition(
+    engine: &Engine,
+    step: BenchStep,
+    all: &[At],
+    group: &Group,
+) -> Result<f64, RuntimeError> {
+    // A sampling kernel goes on by a position each time and stops where the context ends.
+    let most = match group.phase {
+        Phase::Greedy | Phase::Sample => step.room(engine).clamp(1, ROUNDS),
+        Phase::Decode | Phase::Prefill => ROUNDS,
+    };
+    let submit = |rounds: u32| -> Result<wgpu::SubmissionIndex, RuntimeError> {
+        step.write(engine)?;
+        let mut encoder = engine.gpu().device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for _ in 0..rounds {
+                for &place in &group.places {
+                    // Places are those of `all`.
+                    let at = &all[place];
+                    engine.record_one(&mut pass, at.phase, at.dims, at.index)?;
+                }
+            }
+        }
+        Ok(engine.gpu().queue.submit([encoder.finish()]))
+    };
+    let mut rounds = 1;
+    loop {
+        let start = Instant::now();
+        submit(rounds)?;
+        engine.wait()?;
+        if start.elapsed() >= SUBMISSION || rounds >= most {
+            break;
+        }
+        rounds = (2 * rounds).min(most);
+    }
+    let (start, mut submissions) = (Instant::now(), 1u32);
+    let mut last = submit(rounds)?;
+    // One is recorded while another runs.
+    while start.elapsed() < REPEAT || submissions < 3 {
+        let next = submit(rounds)?;
+        engine.gpu().wait(Some(last), "timing a kernel")?;
+        last = next;
+        submissions += 1;
+    }
+    engine.gpu().wait(Some(last), "timing a kernel")?;
+    Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(rounds) / f64::from(submissions))
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(0.0)
+}

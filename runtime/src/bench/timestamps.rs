@@ -1,0 +1,84 @@
+//! The time of each dispatch of a step, by timestamps written between them.
+
+use super::{At, BenchStep};
+use crate::engine::Engine;
+use crate::error::RuntimeError;
+use crate::readback::read_words;
+
+/// Queries of one set; wgpu's limit.
+const MOST: usize = wgpu::QUERY_SET_MAX_QUERIES as usize;
+
+/// Runs a step twice, the first time to have caches and clocks as they are in a real one;
+/// microseconds of each of its dispatches.
+///
+/// The device must be able to write timestamps inside passes.
+pub(super) fn dispatches(engine: &Engine, step: BenchStep) -> Result<Vec<f64>, RuntimeError> {
+    engine.run(&step.write(engine)?)?;
+    // The first has written inputs of its own.
+    let all = At::all(engine, &step.write(engine)?)?;
+    let mut times = Vec::with_capacity(all.len());
+    for part in all.chunks(MOST - 1) {
+        times.extend(time_part(engine, part)?);
+    }
+    Ok(times)
+}
+
+fn time_part(engine: &Engine, part: &[At]) -> Result<Vec<f64>, RuntimeError> {
+    let device = &engine.gpu().device;
+    let queries = Queries::new(device, part.len() as u32 + 1);
+    let mut encoder = device.create_command_encoder(&Default::default());
+    {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.write_timestamp(&queries.set, 0);
+        for (query, at) in (1u32..).zip(part) {
+            engine.record_one(&mut pass, at.phase, at.dims, at.index)?;
+            pass.write_timestamp(&queries.set, query);
+        }
+    }
+    queries.resolve(&mut encoder);
+    engine.gpu().queue.submit([encoder.finish()]);
+    let times = queries.read(engine)?;
+    // Windows of two have two.
+    Ok(times.windows(2).map(|pair| (pair[1] - pair[0]).max(0.0)).collect())
+}
+
+/// A set of timestamps and the buffer that they are read from.
+pub(super) struct Queries {
+    pub(super) set: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    count: u32,
+}
+
+impl Queries {
+    /// A set of `count` timestamps.
+    pub(super) fn new(device: &wgpu::Device, count: u32) -> Queries {
+        let set = device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: None,
+            ty: wgpu::QueryType::Timestamp,
+            count,
+        });
+        let resolved = device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: 8 * u64::from(count),
+            usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        Queries { set, resolved, count }
+    }
+
+    /// Has the timestamps written to the buffer.
+    pub(super) fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
+        encoder.resolve_query_set(&self.set, 0..self.count, &self.resolved, 0);
+    }
+
+    /// The timestamps in microseconds after the first, when all that was submitted is done.
+    pub(super) fn read(&self, engine: &Engine) -> Result<Vec<f64>, RuntimeError> {
+        let words = read_words(engine.gpu(), &self.resolved, 0, 2 * self.count as usize)?;
+        let ticks: Vec<u64> =
+            words.chunks_exact(2).map(|w| u64::from(w[0]) | u64::from(w[1]) << 32).collect();
+        let us = f64::from(engine.gpu().queue.get_timestamp_period()) / 1e3;
+        let first = ticks.first().copied().unwrap_or(0);
+        // A clock that is set back gives negative times.
+        Ok(ticks.iter().map(|&tick| tick.wrapping_sub(first) as i64 as f64 * us).collect())
+    }
+}
