@@ -28,11 +28,13 @@ fn distance(little: &Little, options: &PlanOptions, first: u32, parts: &[Part]) 
     let (graph, weights) = (little.graph(), little.weights(3));
     let tokens = tokens(VOCABULARY, parts.iter().map(|part| part.1).sum());
     let wanted = reference_logits(&graph, &weights, options, &tokens, first, parts);
-    let shapes = [false, true].map(|discrete| {
+    // Of its own shapes, and of a GPU with its subgroups.
+    let shapes = [None, Some(gpu().facts().subgroup_size)];
+    let distances = shapes.map(|discrete| {
         let runner = Runner::of(&plan_for(&graph, options, discrete), &weights);
         worst(&plan_logits(&runner, &tokens, first, parts), &wanted)
     });
-    shapes[0].max(shapes[1])
+    distances[0].max(distances[1])
 }
 
 fn check(what: &str, all: &[Little], parts: &[Part], options: &PlanOptions) {
@@ -71,7 +73,9 @@ fn products_by_matrices() {
     let options =
         PlanOptions { precision: Precision::Auto, chunk: 150, out_rows: 150, ..counted() };
     let parts = [chunks(300, 150), chunks(70, 70), vec![DECODE; 2]].concat();
-    for (index, format) in (0u64..).zip(Format::ALL) {
+    // Without matrices the kernels are those of other tests.
+    let formats = Format::ALL.into_iter().step_by(if matrices { 1 } else { 9 });
+    for (index, format) in (0u64..).zip(formats) {
         let (rows, columns) = (40 + 12 * index, 256 * (1 + index % 2));
         let little = Little::new(Format::F32, columns)
             .line("x = linear(h, \"a\") * sigmoid(linear(h, \"b\"))")
@@ -82,6 +86,22 @@ fn products_by_matrices() {
         let found = distance(&little, &options, 0, &parts);
         println!("{format:?} by matrices: {found:.1e}");
         assert!(found < within, "{found}: {little:?}");
+    }
+}
+
+/// Kernels are right where subgroups are not of the size that their shapes were chosen for.
+#[test]
+fn subgroups_of_another_size() {
+    let own = gpu().facts().subgroup_size;
+    for little in draw(&little::group(), 3, 31) {
+        let (graph, weights, parts) = (little.graph(), little.weights(3), every_count());
+        let tokens = tokens(VOCABULARY, parts.iter().map(|part| part.1).sum());
+        let wanted = reference_logits(&graph, &weights, &counted(), &tokens, 0, &parts);
+        for size in [8, 32, 64].into_iter().filter(|size| *size != own) {
+            let runner = Runner::of(&plan_for(&graph, &counted(), Some(size)), &weights);
+            let found = worst(&plan_logits(&runner, &tokens, 0, &parts), &wanted);
+            assert!(found < WITHIN, "{found} with shapes for {size}: {little:?}");
+        }
     }
 }
 
@@ -246,7 +266,7 @@ fn slots_decode_together() {
     let (graph, weights) = (little.graph(), little.weights(5));
     let options =
         PlanOptions { context: 40, chunk: 16, out_rows: 16, slots: 3, ..PlanOptions::default() };
-    let runner = Runner::of(&plan_for(&graph, &options, false), &weights);
+    let runner = Runner::of(&plan_for(&graph, &options, None), &weights);
     let mut oracle =
         Interpreter::new(graph, &weights, 3, 40).unwrap_or_else(|error| panic!("{error}"));
     let mut both = |phase, inputs: &StepInputs| {

@@ -45,6 +45,7 @@ pub fn lower(
             RunDim::OutRows => context.options.out_rows,
             _ => context.options.step_tokens(),
         },
+        experts: experts.is_some(),
         matrices: context.options.precision == Precision::Auto
             && experts.is_none()
             && !prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_))),

@@ -31,6 +31,8 @@ pub struct ProductNeeds {
     pub same_chunk: bool,
     /// Most rows of x of a step.
     pub tokens: u32,
+    /// Whether the weights are those of experts.
+    pub experts: bool,
     /// Whether cooperative matrices may be used: they round x to F16 and take no statistics.
     pub matrices: bool,
 }
@@ -54,9 +56,15 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     let step = needs.linears.max(1) * 4 * rows / gcd(4, rows);
     let tile = (rows * blocks).next_multiple_of(step);
     let staged = needs.computed && needs.columns * 4 * u64::from(tokens) <= STAGE_BYTES;
-    let unroll = tokens * rows <= 16;
-    let mut shape =
-        product::Shape { tokens, rows, tile, threads, unroll, held: None, matrices: None };
+    let mut shape = product::Shape::plain(tokens, rows, tile, threads);
+    if !software && !prompt && needs.same_chunk && !needs.experts {
+        // A block of rows for each subgroup.
+        let threads = tile / rows * subgroup;
+        if threads <= device.max_workgroup_threads {
+            let fetched = Some(fetched(needs, subgroup, rows));
+            shape = product::Shape { threads, fetched, ..shape };
+        }
+    }
     if software && !prompt && holds(needs, subgroup) {
         shape = product::Shape { held: Some(subgroup), ..shape };
         return (shape, false);
@@ -72,9 +80,7 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
     let square = |size: &u32| device.matrix_shapes.contains(&(*size, *size, *size));
     let size = [16, 8].into_iter().find(square)?;
     let columns = needs.columns.is_multiple_of(u64::from(product::DEPTH));
-    // Formats whose chunks are longer than a step would be read twice.
-    let chunk = needs.format.packing().chunk as u32 <= product::DEPTH || needs.same_chunk;
-    if !needs.matrices || !columns || !chunk || !device.shader_f16 {
+    if !needs.matrices || !columns || !device.shader_f16 {
         return None;
     }
     // Rows of x and of weights of a workgroup, and how many subgroups share them.
@@ -88,14 +94,26 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
             && threads <= device.max_workgroup_threads
             && matrices.workgroup_bytes() <= device.max_workgroup_bytes;
         let groups = u64::from(needs.tokens.div_ceil(tokens)) * needs.rows.div_ceil(tile.into());
-        let (rows, unroll, held) = (1, true, None);
-        let shape =
-            product::Shape { tokens, rows, tile, threads, unroll, held, matrices: Some(matrices) };
+        let plain = product::Shape::plain(tokens, 1, tile, threads);
+        let shape = product::Shape { matrices: Some(matrices), ..plain };
         fits.then_some((shape, groups))
     };
     let fitting: Vec<_> = tiles.into_iter().filter_map(made).collect();
     let enough = fitting.iter().find(|(_, groups)| *groups >= ENOUGH_GROUPS);
     enough.or(fitting.last()).map(|(shape, _)| *shape)
+}
+
+/// Most chunks that a lane reads ahead: each is four registers or more.
+const MOST_AHEAD: u32 = 8;
+
+/// How far ahead a subgroup that holds `rows` rows reads weights: all of them at once where they are
+/// few, for then no lane waits twice.
+fn fetched(needs: &ProductNeeds, lanes: u32, rows: u32) -> product::Fetched {
+    let chunks = needs.columns as u32 / needs.format.packing().chunk as u32;
+    let most = (MOST_AHEAD / rows).max(1);
+    // Turns of equal length.
+    let turns = chunks.div_ceil(lanes * most);
+    product::Fetched { lanes, ahead: chunks.div_ceil(lanes * turns) }
 }
 
 /// Whether a subgroup's lanes can hold a row of x: up to 8 steps of 8 vectors each.

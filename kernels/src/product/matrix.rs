@@ -4,7 +4,7 @@
 //! steps of [`DEPTH`], x needs no statistics and no experts are chosen.
 
 use super::{Product, segment_prefix};
-use crate::formats::{snippet, unit_value};
+use crate::formats::unit_value;
 use crate::shader::declare;
 use crate::template::fill;
 use std::fmt::Write;
@@ -55,10 +55,6 @@ impl Product {
     pub(super) fn matrix_text(&self, matrices: Matrices) -> String {
         let threads = self.shape.threads;
         debug_assert!(matrices.divides(threads) && self.prologue.statistics.is_empty());
-        let mut helpers = String::new();
-        for (index, format) in self.segments.iter().enumerate() {
-            helpers.push_str(&snippet(*format).text(&segment_prefix(index)));
-        }
         let number = |n: u32| n.to_string();
         fill(
             include_str!("matrix.wgsl"),
@@ -72,7 +68,7 @@ impl Product {
                 ("x_halves", &number(matrices.tokens() * STRIDE)),
                 ("w_halves", &number(matrices.tile() * STRIDE)),
                 ("sums", &number(matrices.size * matrices.tile())),
-                ("helpers", &helpers),
+                ("helpers", &self.snippets()),
                 ("weight_rows", &self.rows_text()),
                 ("functions", &format!("{}{}", self.prologue.functions, self.functions)),
                 ("threads", &number(threads)),

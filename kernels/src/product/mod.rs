@@ -4,10 +4,12 @@
 //! one row of x (decode) and many (prompts): what differs is how many rows of x and of the weights a
 //! subgroup holds at a time.
 
+mod fetched;
 mod held;
 mod matrix;
 mod text;
 
+pub use fetched::Fetched;
 pub use matrix::{DEPTH, Matrices};
 pub use text::{epilogue_sum, unit_place};
 
@@ -59,9 +61,20 @@ pub struct Shape {
     /// Keep x in registers, for subgroups of this many lanes; a subgroup of another size reads it
     /// as usual. For one row of x and segments of the same chunk.
     pub held: Option<u32>,
+    /// Read weights ahead; a workgroup has as many blocks of rows as subgroups. For segments of the
+    /// same chunk, and not for experts.
+    pub fetched: Option<Fetched>,
     /// Multiply by cooperative matrices, which make up the tile: `tokens`, `tile` and `threads` are
     /// theirs, and the rest does not apply.
     pub matrices: Option<Matrices>,
+}
+
+impl Shape {
+    /// The plain variant with these tile sizes.
+    pub const fn plain(tokens: u32, rows: u32, tile: u32, threads: u32) -> Shape {
+        let unroll = tokens * rows <= 16;
+        Shape { tokens, rows, tile, threads, unroll, held: None, fetched: None, matrices: None }
+    }
 }
 
 /// Outputs that are computed from the same unit of several matrices.
@@ -157,16 +170,17 @@ impl Product {
 
     /// The kernel's text.
     pub fn shader(&self) -> Shader {
-        let Shape { tokens, rows, tile, threads, unroll, held, matrices } = self.shape;
+        let Shape { tokens, rows, tile, threads, unroll, held, fetched, matrices } = self.shape;
         let staged = if self.staged { ", x staged" } else { "" };
         let unrolled = if unroll { ", unrolled" } else { "" };
         let kept = if held.is_some() { ", x in registers" } else { "" };
+        let ahead = fetched.map_or(String::new(), |f| format!(", {} chunks ahead", f.ahead));
         let variant = match matrices {
             Some(Matrices { size, held: (down, across), .. }) => format!(
                 "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} a workgroup of {threads}"
             ),
             None => format!(
-                "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{kept}{unrolled}"
+                "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{kept}{ahead}{unrolled}"
             ),
         };
         Shader {

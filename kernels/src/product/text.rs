@@ -4,6 +4,7 @@ use super::{Experts, Group, Order, PART_ROWS, Product, Rows, segment_prefix};
 use crate::formats::snippet;
 use crate::shader::declare;
 use crate::template::fill;
+use quarrel_ir::format::Format;
 use std::fmt::Write;
 
 /// WGSL for the sum of linear `linear` of group `group` at unit `j`, inside an epilogue function;
@@ -74,9 +75,7 @@ impl Product {
             String::new()
         };
         helpers += &self.prologue.reductions(shape.threads);
-        for (index, format) in self.segments.iter().enumerate() {
-            helpers.push_str(&snippet(*format).text(&segment_prefix(index)));
-        }
+        helpers += &self.snippets();
         let functions = format!("{}{}", self.prologue.functions, self.functions);
         let number = |n: u32| n.to_string();
         fill(
@@ -95,11 +94,30 @@ impl Product {
                 ("threads", &number(shape.threads)),
                 ("count", &self.count),
                 ("prologue", &self.prologue_text()),
-                ("block", &self.block_text()),
+                ("ahead", &shape.fetched.map_or(String::new(), |f| self.fetch_text(f))),
+                ("blocks_text", &self.blocks_text()),
                 ("close", if self.is_summed() { "    }" } else { "" }),
                 ("epilogue", &self.epilogue_text(shape.tokens, "group.y * TOKENS")),
             ],
         )
+    }
+
+    /// The segment whose struct of a chunk segment `index` uses: the first of its format.
+    pub(super) fn owner(&self, index: usize) -> usize {
+        let format = self.segments[index];
+        self.segments.iter().position(|known| *known == format).unwrap_or(index)
+    }
+
+    /// The functions that read each segment.
+    pub(super) fn snippets(&self) -> String {
+        let one = |(index, format): (usize, &Format)| {
+            let (prefix, owner) = (segment_prefix(index), self.owner(index));
+            match owner == index {
+                true => snippet(*format).text(&prefix),
+                false => snippet(*format).text_beside(&prefix, &segment_prefix(owner)),
+            }
+        };
+        self.segments.iter().enumerate().map(one).collect()
     }
 
     /// First tile of each group, and the end.
@@ -238,6 +256,22 @@ impl Product {
         }
     }
 
+    /// All blocks of rows of a subgroup.
+    fn blocks_text(&self) -> String {
+        let blocks = format!(
+            "    for (var block = subgroup; block < BLOCKS; block += subgroups) {{\n{}    }}\n",
+            self.block_text()
+        );
+        match self.shape.fetched {
+            None => blocks,
+            Some(fetched) => format!(
+                "    if (lanes == {}u) {{\n{}    }} else {{\n{blocks}    }}\n",
+                fetched.lanes,
+                self.multiply_text(fetched)
+            ),
+        }
+    }
+
     fn block_text(&self) -> String {
         let mut text = format!("        let slot = block * {}u;\n", self.shape.rows);
         for r in 0..self.shape.rows {
@@ -273,7 +307,7 @@ impl Product {
     }
 
     /// Lines for each row of x and each weight row that a subgroup holds.
-    fn each(&self, line: impl Fn(u32, u32) -> String) -> String {
+    pub(super) fn each(&self, line: impl Fn(u32, u32) -> String) -> String {
         let rows = self.shape.rows;
         (0..self.shape.tokens)
             .flat_map(|t| (0..rows).map(move |r| (t, r)))
@@ -284,27 +318,39 @@ impl Product {
     /// The columns' loop for one block of rows of one segment.
     fn segment_text(&self, index: usize) -> String {
         let (p, format) = (segment_prefix(index), self.segments[index]);
-        let (units, group) = (format.packing().chunk as u32 / 4, snippet(format).group);
         let chunks = self.columns / format.packing().chunk as u32;
         let mut text = self.each(|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
         let _ = writeln!(text, "        for (var c = lane; c < {chunks}u; c += lanes) {{");
         for r in 0..self.shape.rows {
             let _ = writeln!(text, "            let raw_{r} = {p}load(row_{r} * {chunks}u + c);");
         }
-        if self.shape.unroll || units == group {
-            for first in (0..units).step_by(group as usize) {
-                let body = self.group_text(index, &format!("{first}u"), Some(first));
-                text.push_str(&braced(&body, units > group));
-            }
-        } else {
+        text.push_str(&self.chunk_text(index));
+        text.push_str("        }\n");
+        text + &self.sums_text()
+    }
+
+    /// What one chunk of each row, `raw_R`, adds to the sums.
+    pub(super) fn chunk_text(&self, index: usize) -> String {
+        let format = self.segments[index];
+        let (units, group) = (format.packing().chunk as u32 / 4, snippet(format).group);
+        if !self.shape.unroll && units != group {
             let body = self.group_text(index, "g", None);
-            let _ = write!(
-                text,
+            return format!(
                 "            for (var g = 0u; g < {units}u; g += {group}u) {{\n{body}            }}\n"
             );
         }
-        text.push_str("        }\n");
-        text += &self.each(|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
+        let mut text = String::new();
+        for first in (0..units).step_by(group as usize) {
+            let body = self.group_text(index, &format!("{first}u"), Some(first));
+            text.push_str(&braced(&body, units > group));
+        }
+        text
+    }
+
+    /// Adds the lanes' sums up and keeps them.
+    pub(super) fn sums_text(&self) -> String {
+        let mut text =
+            self.each(|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
         text.push_str("        if (lane == 0u) {\n");
         text += &self.each(|t, r| {
             let place = format!("{t}u * TILE + slot + {r}u");
