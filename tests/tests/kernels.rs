@@ -89,11 +89,32 @@ fn products_by_matrices() {
     }
 }
 
+/// Rows of x that are staged in parts, and weights that take several turns to read.
+#[test]
+fn products_of_long_rows() {
+    let all =
+        [(Format::Q4_0, 6144u64), (Format::F16, 5000), (Format::Q6_K, 4864), (Format::F32, 4612)]
+            .map(|(format, columns)| {
+                Little::new(Format::F32, 64)
+                    .line("x = linear(h, \"up\")")
+                    .line("y = linear(rms_norm(x, \"norm\", 0.00001), \"down\")")
+                    .line("logits = linear(x, \"down\") + y")
+                    .matrix("up", Format::F16, columns, 64)
+                    .tensor("norm.weight", Format::F32, &[columns])
+                    .matrix("down", format, 28, columns)
+            });
+    check("long rows", &all, &[(Phase::Prefill, 3), DECODE, DECODE], &counted());
+}
+
 /// Kernels are right where subgroups are not of the size that their shapes were chosen for.
 #[test]
 fn subgroups_of_another_size() {
     let own = gpu().facts().subgroup_size;
-    for little in draw(&little::group(), 3, 31) {
+    let long = Little::new(Format::F32, 64)
+        .line("logits = linear(linear(h, \"up\"), \"down\")")
+        .matrix("up", Format::F16, 6144, 64)
+        .matrix("down", Format::Q4_0, 28, 6144);
+    for little in draw(&little::group(), 3, 31).into_iter().chain([long]) {
         let (graph, weights, parts) = (little.graph(), little.weights(3), every_count());
         let tokens = tokens(VOCABULARY, parts.iter().map(|part| part.1).sum());
         let wanted = reference_logits(&graph, &weights, &counted(), &tokens, 0, &parts);

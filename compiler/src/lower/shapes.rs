@@ -61,8 +61,11 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
         // A block of rows for each subgroup.
         let threads = tile / rows * subgroup;
         if threads <= device.max_workgroup_threads {
-            let fetched = Some(fetched(needs, subgroup, rows));
-            shape = product::Shape { threads, fetched, ..shape };
+            shape =
+                product::Shape { threads, fetched: Some(fetched(needs, subgroup, rows)), ..shape };
+            // Lanes whose chunks are long would read x far apart from each other.
+            let far_apart = needs.format.packing().chunk >= 16;
+            return (shape, needs.computed || far_apart);
         }
     }
     if software && !prompt && holds(needs, subgroup) {
@@ -103,17 +106,21 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
     enough.or(fitting.last()).map(|(shape, _)| *shape)
 }
 
-/// Most chunks that a lane reads ahead: each is four registers or more.
-const MOST_AHEAD: u32 = 8;
+/// Most chunks that a lane reads ahead: each is four registers or more, and what is not in flight in
+/// one subgroup is in another.
+const MOST_AHEAD: u32 = 4;
 
-/// How far ahead a subgroup that holds `rows` rows reads weights: all of them at once where they are
-/// few, for then no lane waits twice.
+/// How far ahead a subgroup that holds `rows` rows reads weights, and how much of x is staged.
 fn fetched(needs: &ProductNeeds, lanes: u32, rows: u32) -> product::Fetched {
-    let chunks = needs.columns as u32 / needs.format.packing().chunk as u32;
+    let chunk = needs.format.packing().chunk as u32;
+    let chunks = needs.columns as u32 / chunk;
     let most = (MOST_AHEAD / rows).max(1);
     // Turns of equal length.
     let turns = chunks.div_ceil(lanes * most);
-    product::Fetched { lanes, ahead: chunks.div_ceil(lanes * turns) }
+    let ahead = chunks.div_ceil(lanes * turns);
+    // Where all of x does not fit, whole turns of it.
+    let part = STAGE_BYTES as u32 / (4 * chunk * lanes * ahead);
+    product::Fetched { lanes, ahead, staged: (part > 0 && part < turns).then_some(part) }
 }
 
 /// Whether a subgroup's lanes can hold a row of x: up to 8 steps of 8 vectors each.

@@ -5,6 +5,7 @@
 //! ones while it multiplies. The lanes of a subgroup are known, so each step is written out; a
 //! subgroup of another size takes the usual loop.
 
+use super::text::X;
 use super::{Product, segment_prefix};
 use std::fmt::Write;
 
@@ -13,8 +14,10 @@ use std::fmt::Write;
 pub struct Fetched {
     /// Lanes of a subgroup.
     pub lanes: u32,
-    /// Chunks of each row that a lane reads at once.
+    /// Chunks of each row that a lane reads at once: one turn.
     pub ahead: u32,
+    /// Where x is staged in parts, the turns that a part lasts.
+    pub staged: Option<u32>,
 }
 
 impl Product {
@@ -22,6 +25,35 @@ impl Product {
     fn turns(&self, fetched: Fetched) -> (u32, u32) {
         let chunks = self.columns / self.segments[0].packing().chunk as u32;
         (chunks, chunks.div_ceil(fetched.lanes * fetched.ahead))
+    }
+
+    /// Vectors of x that are staged at a time, where that is not all.
+    pub(super) fn window(&self) -> Option<u32> {
+        let fetched = self.shape.fetched?;
+        let units = self.segments[0].packing().chunk as u32 / 4;
+        fetched
+            .staged
+            .filter(|_| self.staged)
+            .map(|turns| turns * fetched.lanes * fetched.ahead * units)
+    }
+
+    /// Statements that stage the part of x that begins with turn `turn`.
+    fn window_text(&self, fetched: Fetched) -> String {
+        let (Some(window), Some(turns)) = (self.window(), fetched.staged) else {
+            return String::new();
+        };
+        let mut text =
+            format!("        if (turn % {turns}u == 0u) {{\n        workgroupBarrier();\n");
+        for t in 0..self.shape.tokens {
+            let _ = writeln!(
+                text,
+                "        for (var j = tid; j < min({window}u, VECTORS - turn / {turns}u * {window}u); j += {}u) {{ staged[{}] = pre(n_{t}, turn / {turns}u * {window}u + j{}); }}",
+                self.shape.threads,
+                self.staged_place(t, "j"),
+                self.prologue.all_arguments(&format!("_{t}"))
+            );
+        }
+        text + "        workgroupBarrier();\n        }\n"
     }
 
     /// Statements that read each lane's first chunks.
@@ -55,6 +87,7 @@ impl Product {
             let span = fetched.lanes * fetched.ahead;
             let _ = writeln!(text, "        for (var turn = 0u; turn < {turns}u; turn++) {{");
             let _ = writeln!(text, "        let start = turn * {span}u + lane;");
+            text.push_str(&self.window_text(fetched));
             for owner in self.owners() {
                 for (r, k) in self.ahead(fetched) {
                     let _ = writeln!(
@@ -136,7 +169,13 @@ impl Product {
             for r in 0..self.shape.rows {
                 let _ = writeln!(text, "            let raw_{r} = {from}_{owner}_{r}_{k};");
             }
-            text.push_str(&self.chunk_text(owner));
+            let part = fetched.staged.filter(|_| self.window().is_some());
+            let staged = part.map(|turns| {
+                let span = fetched.lanes * fetched.ahead;
+                format!("(turn % {turns}u * {span}u + lane + {}u)", k * fetched.lanes)
+            });
+            let from = staged.as_deref().map_or(self.usual(), X::Staged);
+            text.push_str(&self.chunk_text(from, owner));
             text.push_str("        }\n        }\n");
         }
         text

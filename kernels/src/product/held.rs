@@ -32,7 +32,7 @@ impl Product {
             );
             let _ = writeln!(text, "    let used_{step} = lane + {}u < {chunks}u;", step * lanes);
             for unit in 0..units {
-                let x = self.x(0, &format!("chunk_{step} * {units}u + {unit}u"));
+                let x = self.computed(0, &format!("chunk_{step} * {units}u + {unit}u"));
                 let _ = writeln!(
                     text,
                     "    let x_{step}_{unit} = select(vec4<f32>(), {x}, used_{step});"

@@ -37,7 +37,8 @@ pub struct Product {
     /// Vectors of four of what the first workgroup along the weights stores besides: a function
     /// `aside_I(n, j, s…)` in the prologue each.
     pub aside: Vec<u32>,
-    /// Whether x is computed once a workgroup and kept in workgroup memory.
+    /// Whether x is computed once a workgroup and kept in workgroup memory: all of it or, where
+    /// weights are read ahead, as much as [`Fetched::staged`] turns use at a time.
     pub staged: bool,
     /// All bindings; planes of segment i are named by [`segment_prefix`].
     pub bindings: Vec<Binding>,
@@ -164,7 +165,7 @@ impl Product {
         if let Some(matrices) = self.shape.matrices {
             return matrices.workgroup_bytes();
         }
-        let stage = if self.staged { self.shape.tokens * self.columns } else { 0 };
+        let stage = if self.staged { 4 * self.staged_vectors() } else { 0 };
         4 * (self.shape.tokens * self.shape.tile + stage + self.shape.threads.div_ceil(4))
     }
 

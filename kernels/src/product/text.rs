@@ -41,6 +41,15 @@ fn unit_at(group: usize, order: Order) -> String {
     format!("fn unit_{group}(p: u32) -> u32 {{\n{body}}}\n")
 }
 
+/// Where the columns' loop takes x from.
+#[derive(Clone, Copy)]
+pub(super) enum X<'a> {
+    /// It is computed.
+    Computed,
+    /// Workgroup memory, in which chunk `c` is the one that this expression says.
+    Staged(&'a str),
+}
+
 impl Experts {
     /// Statements that choose the expert; with a sum, the head of the loop over the experts, whose
     /// parts of each sum the same lane adds up in order.
@@ -65,7 +74,7 @@ impl Product {
         }
         debug_assert!(PART_ROWS.is_multiple_of(shape.rows), "a subgroup's rows are in one part");
         let stage = if self.staged {
-            format!("var<workgroup> staged: array<vec4<f32>, {}>;", shape.tokens * self.columns / 4)
+            format!("var<workgroup> staged: array<vec4<f32>, {}>;", self.staged_vectors())
         } else {
             String::new()
         };
@@ -217,14 +226,15 @@ impl Product {
                     "    if (tile == 0u) {{ for (var j = tid; j < {vectors}u; j += {threads}u) {{ aside_{index}(n_{t}, j{arguments}); }} }}"
                 );
             }
-            if self.staged {
+            if self.staged && self.window().is_none() {
                 let _ = writeln!(
                     text,
-                    "    for (var j = tid; j < VECTORS; j += {threads}u) {{ staged[{t}u * VECTORS + j] = pre(n_{t}, j{arguments}); }}"
+                    "    for (var j = tid; j < VECTORS; j += {threads}u) {{ staged[{}] = pre(n_{t}, j{arguments}); }}",
+                    self.staged_place(t, "j")
                 );
             }
         }
-        if self.staged {
+        if self.staged && self.window().is_none() {
             text.push_str("    workgroupBarrier();\n");
         }
         if let Some(lanes) = self.shape.held {
@@ -247,12 +257,55 @@ impl Product {
         }
     }
 
-    /// WGSL for vector `j` of token `t`'s row of x.
-    pub(super) fn x(&self, t: u32, j: &str) -> String {
-        if self.staged {
-            format!("staged[{t}u * VECTORS + {j}]")
-        } else {
-            format!("pre(n_{t}, {j}{})", self.prologue.all_arguments(&format!("_{t}")))
+    /// WGSL for vector `j` of token `t`'s row of x, computed here.
+    pub(super) fn computed(&self, t: u32, j: &str) -> String {
+        format!("pre(n_{t}, {j}{})", self.prologue.all_arguments(&format!("_{t}")))
+    }
+
+    /// Where all rows take x from, if nothing else is said.
+    pub(super) fn usual(&self) -> X<'static> {
+        if self.staged && self.window().is_none() { X::Staged("c") } else { X::Computed }
+    }
+
+    /// WGSL for vector `i` of the `units` that chunk `c` of token `t`'s row of x has.
+    fn x(&self, from: X<'_>, t: u32, units: u32, i: &str) -> String {
+        match from {
+            X::Computed => self.computed(t, &format!("c * {units}u + {i}")),
+            X::Staged(chunk) => {
+                let row = t * self.staged_row();
+                let place = match self.padded() {
+                    Some(pad) if pad == units => format!("{row}u + {chunk} * {}u + {i}", pad + 1),
+                    _ => self.staged_place(t, &format!("({chunk} * {units}u + {i})")),
+                };
+                format!("staged[{place}]")
+            }
+        }
+    }
+
+    /// Vectors of x after each of which there is an unused one in workgroup memory, so that lanes
+    /// that read neighbouring chunks read different banks.
+    fn padded(&self) -> Option<u32> {
+        let units = self.segments.iter().map(|format| format.packing().chunk as u32 / 4);
+        units.max().filter(|units| *units > 1)
+    }
+
+    /// Vectors of workgroup memory for x.
+    pub(super) fn staged_vectors(&self) -> u32 {
+        self.shape.tokens * self.staged_row()
+    }
+
+    /// The same for one row of x, or what of it is staged at a time.
+    fn staged_row(&self) -> u32 {
+        let vectors = self.window().unwrap_or(self.columns / 4);
+        vectors + self.padded().map_or(0, |pad| vectors / pad)
+    }
+
+    /// WGSL for the place of vector `j` of what is staged of token `t`'s row of x.
+    pub(super) fn staged_place(&self, t: u32, j: &str) -> String {
+        let row = t * self.staged_row();
+        match self.padded() {
+            Some(pad) => format!("{row}u + {j} + ({j}) / {pad}u"),
+            None => format!("{row}u + {j}"),
         }
     }
 
@@ -324,24 +377,24 @@ impl Product {
         for r in 0..self.shape.rows {
             let _ = writeln!(text, "            let raw_{r} = {p}load(row_{r} * {chunks}u + c);");
         }
-        text.push_str(&self.chunk_text(index));
+        text.push_str(&self.chunk_text(self.usual(), index));
         text.push_str("        }\n");
         text + &self.sums_text()
     }
 
     /// What one chunk of each row, `raw_R`, adds to the sums.
-    pub(super) fn chunk_text(&self, index: usize) -> String {
+    pub(super) fn chunk_text(&self, from: X<'_>, index: usize) -> String {
         let format = self.segments[index];
         let (units, group) = (format.packing().chunk as u32 / 4, snippet(format).group);
         if !self.shape.unroll && units != group {
-            let body = self.group_text(index, "g", None);
+            let body = self.group_text(from, index, "g", None);
             return format!(
                 "            for (var g = 0u; g < {units}u; g += {group}u) {{\n{body}            }}\n"
             );
         }
         let mut text = String::new();
         for first in (0..units).step_by(group as usize) {
-            let body = self.group_text(index, &format!("{first}u"), Some(first));
+            let body = self.group_text(from, index, &format!("{first}u"), Some(first));
             text.push_str(&braced(&body, units > group));
         }
         text
@@ -362,7 +415,7 @@ impl Product {
 
     /// What a chunk's units from `first` on that share a scale add to the sums; `known` is `first`
     /// where it is a number.
-    fn group_text(&self, index: usize, first: &str, known: Option<u32>) -> String {
+    fn group_text(&self, from: X<'_>, index: usize, first: &str, known: Option<u32>) -> String {
         let (p, form) = (segment_prefix(index), snippet(self.segments[index]));
         let mut text = String::new();
         if form.scaled {
@@ -376,7 +429,7 @@ impl Product {
         match known {
             Some(first) if self.shape.unroll || form.group == 1 => {
                 for i in first..first + form.group {
-                    text += &braced(&self.unit_text(index, &format!("{i}u")), true);
+                    text += &braced(&self.unit_text(from, index, &format!("{i}u")), true);
                 }
             }
             _ => {
@@ -384,7 +437,7 @@ impl Product {
                     Some(first) => format!("{}u", first + form.group),
                     None => format!("{first} + {}u", form.group),
                 };
-                let body = self.unit_text(index, "i");
+                let body = self.unit_text(from, index, "i");
                 let _ = write!(
                     text,
                     "            for (var i = {first}; i < {end}; i++) {{\n{body}            }}\n"
@@ -409,13 +462,13 @@ impl Product {
     }
 
     /// What unit `i` of a chunk adds to a group's sums.
-    fn unit_text(&self, index: usize, i: &str) -> String {
+    fn unit_text(&self, from: X<'_>, index: usize, i: &str) -> String {
         let (p, format) = (segment_prefix(index), self.segments[index]);
         let (form, units) = (snippet(format), format.packing().chunk / 4);
         let target = if form.scaled { "dot" } else { "sum" };
         let mut text = String::new();
         for t in 0..self.shape.tokens {
-            let x = self.x(t, &format!("c * {units}u + {i}"));
+            let x = self.x(from, t, units as u32, i);
             let _ = writeln!(text, "            let x_{t} = {x};");
             if form.offset {
                 let _ = writeln!(text, "            total_{t} += dot(x_{t}, vec4(1.0));");

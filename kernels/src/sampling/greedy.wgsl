@@ -2,6 +2,8 @@
 // so that one reduction finds either.
 
 const BAD: u32 = 0xffffffffu;
+// Of +infinity.
+const INFINITY_KEY: u32 = 0xff800000u;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -14,6 +16,7 @@ fn main(
 ) {
     let row = group.x;
     var mine = Best(0u, 0u);
+    var most = vec4(0u);
     // Several loads under way at once; the last group may be taken more than once.
     for (var i = thread; i < GROUPS; i += 4u * THREADS) {
         let bits_0 = words(row, i);
@@ -24,7 +27,11 @@ fn main(
         mine = with_four(mine, bits_1, min(i + THREADS, GROUPS - 1u));
         mine = with_four(mine, bits_2, min(i + 2u * THREADS, GROUPS - 1u));
         mine = with_four(mine, bits_3, min(i + 3u * THREADS, GROUPS - 1u));
+        most = max(most, max(max(bits_0, bits_1), max(bits_2, bits_3)));
     }
+    // NaN below zero has the largest bits; NaN above and infinity have the largest keys.
+    let bad = max(max(most.x, most.y), max(most.z, most.w)) > MINUS_INFINITY;
+    if bad || mine.key >= INFINITY_KEY { mine.key = BAD; }
     let facts = begin(row, thread);
     if facts.z == 0u {
         if thread == 0u { report(facts.x, 0u, IDLE, facts.y); }
@@ -36,7 +43,7 @@ fn main(
 }
 
 fn with_four(best: Best, bits: vec4<u32>, group: u32) -> Best {
-    let keys = select(ordered(bits), vec4(BAD), not_finite(bits));
+    let keys = ordered(bits);
     let largest = max(max(keys.x, keys.y), max(keys.z, keys.w));
     if largest < best.key { return best; }
     return best_of_four(best, keys, 4u * group);
