@@ -1,6 +1,7 @@
 //! Prologue growth: values computed where they are read, row by row.
 
 use super::Fusion;
+use crate::lower::MANY_ROWS;
 use crate::region::{Anchor, is_leaf, label, starts_in_fours, storage};
 use quarrel_ir::graph::{Op, RunDim, ValueId};
 use quarrel_ir::plan::{Phase, Place};
@@ -51,9 +52,12 @@ impl Fusion<'_> {
                 self.pull(x, Into::Prologue, &mut pulled);
             }
             let out_row = self.graph.tensor(x).is_some_and(|t| t.rows == Some(RunDim::OutRows));
-            let many = self.phase == Phase::Prefill && !(out_row && self.one_out_row);
+            let many = match self.phase {
+                Phase::Prefill => !(out_row && self.one_out_row),
+                _ => self.slots >= MANY_ROWS,
+            };
             if many && pulled.normalized > 0 {
-                let reason = "many workgroups read each row of a prompt: its statistics are taken \
+                let reason = "many workgroups read each of many rows: its statistics are taken \
                               once, by a kernel of their own";
                 self.decide(x, "fuse-prologue", false, reason.into());
                 self.needed.insert(storage(self.graph, x));

@@ -12,6 +12,7 @@ mod top_k;
 mod weights;
 
 pub use bindings::{IoBuffer, Resource};
+pub use shapes::MANY_ROWS;
 pub use weights::WeightTable;
 
 use crate::error::CompileError;

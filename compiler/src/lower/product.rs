@@ -30,8 +30,6 @@ pub fn lower(
     let computed = prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
     let dim = context.rows(product.linears().next().unwrap_or(product.x));
     let needs = shapes::ProductNeeds {
-        // Each row has experts of its own, so rows share nothing.
-        phase: if experts.is_some() { Phase::Decode } else { context.phase_for(dim) },
         format: segments.formats[0],
         rows: product.groups.iter().map(|g| g.units * g.linears.len() as u64).sum(),
         columns,
@@ -41,8 +39,11 @@ pub fn lower(
             .formats
             .iter()
             .all(|f| f.packing().chunk == segments.formats[0].packing().chunk),
-        tokens: match dim {
-            RunDim::OutRows => context.options.out_rows,
+        tokens: match (context.phase_for(dim), dim) {
+            // Each row has experts of its own, so rows share nothing.
+            _ if experts.is_some() => 1,
+            (Phase::Decode, _) => context.options.slots,
+            (_, RunDim::OutRows) => context.options.out_rows,
             _ => context.options.step_tokens(),
         },
         experts: experts.is_some(),

@@ -18,7 +18,6 @@ const ENOUGH_GROUPS: u64 = 96;
 
 /// What decides the shape of a product.
 pub struct ProductNeeds {
-    pub phase: Phase,
     pub format: Format,
     /// Weight rows altogether.
     pub rows: u64,
@@ -41,15 +40,16 @@ pub struct ProductNeeds {
 pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, bool) {
     let software = device.kind == DeviceKind::Cpu;
     let subgroup = device.subgroup_size.max(4);
-    let prompt = needs.phase == Phase::Prefill;
-    if let Some(shape) = matrices(device, needs).filter(|_| prompt && !software) {
+    let (one, many) = (needs.tokens == 1, needs.tokens >= MANY_ROWS);
+    if let Some(shape) = matrices(device, needs).filter(|_| many && !software) {
         return (shape, false);
     }
-    let (tokens, rows, threads, blocks) = match (software, prompt) {
-        (true, false) => (1, 2, subgroup, 32),
-        (true, true) => (4, 12, subgroup, 4),
-        (false, false) => (1, gpu_rows(needs), 4 * subgroup, 4),
-        (false, true) => (8, 4, 4 * subgroup, 4),
+    let (tokens, rows, threads, blocks) = match (software, one, many) {
+        (true, true, _) => (1, 2, subgroup, 32),
+        (true, false, _) => (4, 12, subgroup, 4),
+        (false, true, _) => (1, gpu_rows(needs), 4 * subgroup, 4),
+        (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4 * subgroup, 4),
+        (false, false, true) => (8, 4, 4 * subgroup, 4),
     };
     let threads = threads.min(device.max_workgroup_threads);
     // Blocks of rows and fours of units fill each linear's share of a tile.
@@ -57,23 +57,51 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     let tile = (rows * blocks).next_multiple_of(step);
     let staged = needs.computed && needs.columns * 4 * u64::from(tokens) <= STAGE_BYTES;
     let mut shape = product::Shape::plain(tokens, rows, tile, threads);
-    if !software && !prompt && needs.same_chunk && !needs.experts {
+    if !software && !many && needs.same_chunk && !needs.experts {
         // A block of rows for each subgroup.
         let threads = tile / rows * subgroup;
         if threads <= device.max_workgroup_threads {
-            shape =
-                product::Shape { threads, fetched: Some(fetched(needs, subgroup, rows)), ..shape };
+            shape = product::Shape {
+                threads,
+                fetched: Some(fetched(needs, subgroup, tokens, rows)),
+                ..shape
+            };
             // Lanes whose chunks are long would read x far apart from each other.
             let far_apart = needs.format.packing().chunk >= 16;
             return (shape, needs.computed || far_apart);
         }
     }
-    if software && !prompt && holds(needs, subgroup) {
+    if software && one && holds(needs, subgroup) {
         shape = product::Shape { held: Some(subgroup), ..shape };
         return (shape, false);
     }
     (shape, staged)
 }
+
+/// Rows of x from which on matrices pay.
+pub const MANY_ROWS: u32 = 9;
+
+/// Rows of x and of weights of a workgroup, how many subgroups share each, and columns of a step.
+type Tile = (u32, u32, (u32, u32), u32);
+
+/// Tiles by cooperative matrices, largest first.
+const TILES: [Tile; 3] = [(128, 128, (4, 2), 32), (64, 64, (2, 2), 32), (32, 64, (1, 4), 32)];
+/// The same for up to 32 rows of x: steps are long, because the weights come from memory.
+const TILES_32: [Tile; 5] = [
+    (32, 64, (2, 4), 128),
+    (32, 32, (2, 2), 128),
+    (32, 64, (2, 4), 64),
+    (32, 16, (2, 1), 64),
+    (32, 64, (1, 4), 32),
+];
+/// The same for up to 16.
+const TILES_16: [Tile; 5] = [
+    (16, 64, (1, 4), 128),
+    (16, 32, (1, 2), 128),
+    (16, 64, (1, 4), 64),
+    (16, 16, (1, 1), 64),
+    (16, 64, (1, 4), 32),
+];
 
 /// Tile sizes of a product by cooperative matrices, where the device and the product allow them.
 ///
@@ -82,17 +110,16 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
     let subgroup = device.subgroup_size;
     let square = |size: &u32| device.matrix_shapes.contains(&(*size, *size, *size));
     let size = [16, 8].into_iter().find(square)?;
-    let columns = needs.columns.is_multiple_of(u64::from(product::DEPTH));
-    if !needs.matrices || !columns || !device.shader_f16 {
+    if !needs.matrices || !device.shader_f16 {
         return None;
     }
-    // Rows of x and of weights of a workgroup, and how many subgroups share them.
-    let tiles = [(128, 128, (4, 2)), (64, 64, (2, 2)), (32, 64, (1, 4))];
-    let made = |(tokens, tile, subgroups): (u32, u32, (u32, u32))| {
+    let made = |&(tokens, tile, subgroups, depth): &Tile| {
         let held = (tokens / size / subgroups.0, tile / size / subgroups.1);
-        let matrices = Matrices { size, subgroups, held };
+        let matrices = Matrices { size, subgroups, held, depth };
         let threads = subgroups.0 * subgroups.1 * subgroup;
-        let fits = matrices.divides(threads)
+        let fits = needs.columns.is_multiple_of(u64::from(depth))
+            && held.0.min(held.1) > 0
+            && matrices.divides(threads)
             && tile.is_multiple_of(4 * needs.linears.max(1))
             && threads <= device.max_workgroup_threads
             && matrices.workgroup_bytes() <= device.max_workgroup_bytes;
@@ -101,7 +128,12 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
         let shape = product::Shape { matrices: Some(matrices), ..plain };
         fits.then_some((shape, groups))
     };
-    let fitting: Vec<_> = tiles.into_iter().filter_map(made).collect();
+    let tiles: &[Tile] = match needs.tokens {
+        0..=16 => &TILES_16,
+        17..=32 => &TILES_32,
+        _ => &TILES,
+    };
+    let fitting: Vec<_> = tiles.iter().filter_map(made).collect();
     let enough = fitting.iter().find(|(_, groups)| *groups >= ENOUGH_GROUPS);
     enough.or(fitting.last()).map(|(shape, _)| *shape)
 }
@@ -111,15 +143,15 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
 const MOST_AHEAD: u32 = 4;
 
 /// How far ahead a subgroup that holds `rows` rows reads weights, and how much of x is staged.
-fn fetched(needs: &ProductNeeds, lanes: u32, rows: u32) -> product::Fetched {
+fn fetched(needs: &ProductNeeds, lanes: u32, tokens: u32, rows: u32) -> product::Fetched {
     let chunk = needs.format.packing().chunk as u32;
     let chunks = needs.columns as u32 / chunk;
-    let most = (MOST_AHEAD / rows).max(1);
+    let most = (MOST_AHEAD / rows / tokens).max(1);
     // Turns of equal length.
     let turns = chunks.div_ceil(lanes * most);
     let ahead = chunks.div_ceil(lanes * turns);
     // Where all of x does not fit, whole turns of it.
-    let part = STAGE_BYTES as u32 / (4 * chunk * lanes * ahead);
+    let part = STAGE_BYTES as u32 / (4 * tokens * chunk * lanes * ahead);
     product::Fetched { lanes, ahead, staged: (part > 0 && part < turns).then_some(part) }
 }
 

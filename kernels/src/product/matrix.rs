@@ -1,18 +1,13 @@
 //! The variant of a product that multiplies by cooperative matrices, for many rows of x.
 //!
 //! It applies where the device has square matrices of F16 with sums in F32, the columns are whole
-//! steps of [`DEPTH`], x needs no statistics and no experts are chosen.
+//! steps of [`Matrices::depth`], x needs no statistics and no experts are chosen.
 
 use super::{Product, segment_prefix};
 use crate::formats::unit_value;
 use crate::shader::declare;
 use crate::template::fill;
 use std::fmt::Write;
-
-/// Columns of one step.
-pub const DEPTH: u32 = 32;
-/// F16 elements from one row of a step to the next in workgroup memory.
-const STRIDE: u32 = DEPTH + 8;
 
 /// How a workgroup's tile is made of cooperative matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +18,8 @@ pub struct Matrices {
     pub subgroups: (u32, u32),
     /// Matrices of sums that each subgroup holds along the same.
     pub held: (u32, u32),
+    /// Columns of one step.
+    pub depth: u32,
 }
 
 impl Matrices {
@@ -36,17 +33,22 @@ impl Matrices {
         self.size * self.subgroups.1 * self.held.1
     }
 
+    /// F16 elements from one row of a step to the next in workgroup memory.
+    const fn stride(&self) -> u32 {
+        self.depth + 8
+    }
+
     /// Bytes of workgroup memory.
     pub const fn workgroup_bytes(&self) -> u32 {
-        2 * STRIDE * (self.tokens() + self.tile()) + 4 * self.size * self.tile()
+        2 * self.stride() * (self.tokens() + self.tile()) + 4 * self.size * self.tile()
     }
 
     /// Whether each of `threads` threads has as much to read of a step as the others, in whole
     /// vectors of four.
     pub fn divides(&self, threads: u32) -> bool {
-        let whole = |rows: u32| (rows * DEPTH / 4).is_multiple_of(threads);
-        let part = self.tile() * DEPTH / threads;
-        whole(self.tokens()) && whole(self.tile()) && part > 0 && DEPTH.is_multiple_of(part)
+        let whole = |rows: u32| (rows * self.depth / 4).is_multiple_of(threads);
+        let part = self.tile() * self.depth / threads;
+        whole(self.tokens()) && whole(self.tile()) && part > 0 && self.depth.is_multiple_of(part)
     }
 }
 
@@ -62,11 +64,11 @@ impl Product {
                 ("bindings", &declare(&self.bindings)),
                 ("rows", &number(matrices.tokens())),
                 ("tile", &number(matrices.tile())),
-                ("steps", &number(self.columns / DEPTH)),
-                ("stride", &number(STRIDE)),
+                ("steps", &number(self.columns / matrices.depth)),
+                ("stride", &number(matrices.stride())),
                 ("band", &number(matrices.size)),
-                ("x_halves", &number(matrices.tokens() * STRIDE)),
-                ("w_halves", &number(matrices.tile() * STRIDE)),
+                ("x_halves", &number(matrices.tokens() * matrices.stride())),
+                ("w_halves", &number(matrices.tile() * matrices.stride())),
                 ("sums", &number(matrices.size * matrices.tile())),
                 ("helpers", &self.snippets()),
                 ("weight_rows", &self.rows_text()),
@@ -87,13 +89,16 @@ impl Product {
     /// Vectors of x, and vectors of weights, that a thread reads of a step.
     fn parts(&self, matrices: Matrices) -> (u32, u32) {
         let threads = self.shape.threads;
-        (matrices.tokens() * DEPTH / 4 / threads, matrices.tile() * DEPTH / 4 / threads)
+        (
+            matrices.tokens() * matrices.depth / 4 / threads,
+            matrices.tile() * matrices.depth / 4 / threads,
+        )
     }
 
     /// Where a thread reads, and the sums.
     fn places_text(&self, matrices: Matrices) -> String {
         let (x_parts, w_parts) = self.parts(matrices);
-        let (threads, vectors) = (self.shape.threads, DEPTH / 4);
+        let (threads, vectors) = (self.shape.threads, matrices.depth / 4);
         let mut text = format!(
             "    let down = subgroup / {across}u;\n    let across = subgroup % {across}u;\n    \
              let x_row = tid / {vectors}u;\n    let x_at = tid % {vectors}u;\n",
@@ -141,7 +146,7 @@ impl Product {
     /// Reads a thread's part of step `step` of x and of the weights.
     fn read_text(&self, matrices: Matrices, step: &str, declare: bool) -> String {
         let (x_parts, w_parts) = self.parts(matrices);
-        let vectors = DEPTH / 4;
+        let vectors = matrices.depth / 4;
         let mut text = String::new();
         let var = if declare { "    var " } else { "        " };
         for i in 0..x_parts {
@@ -154,7 +159,7 @@ impl Product {
         }
         let several = self.segments.len() > 1;
         for index in 0..self.segments.len() {
-            let body = self.weights_text(index, step, w_parts);
+            let body = self.weights_text(index, step, w_parts, vectors);
             let head = match (several, index) {
                 (false, _) => "        {\n".to_string(),
                 (true, 0) => "        if (segment == 0u) {\n".to_string(),
@@ -167,11 +172,10 @@ impl Product {
     }
 
     /// Reads `parts` vectors of a row of segment `index`.
-    fn weights_text(&self, index: usize, step: &str, parts: u32) -> String {
+    fn weights_text(&self, index: usize, step: &str, parts: u32, vectors: u32) -> String {
         let (p, format) = (segment_prefix(index), self.segments[index]);
         let units = format.packing().chunk as u32 / 4;
         let chunks = self.columns / (4 * units);
-        let vectors = DEPTH / 4;
         let mut text = format!("            let at = {step} * {vectors}u + w_at;\n");
         // Either a chunk has several threads' parts, or a part has several chunks.
         for first in (0..parts).step_by(units.min(parts) as usize) {
@@ -205,7 +209,7 @@ impl Product {
             text.push_str("        }\n");
         };
         for i in 0..x_parts {
-            let below = i * self.shape.threads / (DEPTH / 4);
+            let below = i * self.shape.threads / (matrices.depth / 4);
             four("xs", format!("(x_row + {below}u) * STRIDE + 4u * x_at"), format!("x_{i}"));
         }
         for u in 0..w_parts {
@@ -216,7 +220,7 @@ impl Product {
 
     /// Hands the sums to the epilogue, band by band.
     fn bands_text(&self, matrices: Matrices) -> String {
-        let Matrices { size, subgroups, held } = matrices;
+        let Matrices { size, subgroups, held, .. } = matrices;
         let mut text = String::new();
         for (who, i) in pairs(subgroups.0, held.0) {
             let band = who * held.0 + i;
@@ -238,9 +242,9 @@ impl Product {
 
 /// Multiplies one step.
 fn multiply_text(matrices: Matrices) -> String {
-    let Matrices { size, held: (rows, columns), .. } = matrices;
+    let Matrices { size, held: (rows, columns), depth, .. } = matrices;
     let mut text = String::new();
-    for column in (0..DEPTH).step_by(size as usize) {
+    for column in (0..depth).step_by(size as usize) {
         text.push_str("        {\n");
         for i in 0..rows {
             let _ = writeln!(

@@ -1,7 +1,7 @@
 // Products of rows of x with merged weight matrices by cooperative matrices: y[n, i] = Σ_j x[n, j] ·
 // w[i, j], with x and w rounded to F16 and the sums in F32.
 //
-// A workgroup computes ROWS rows of x with TILE rows of weights, DEPTH columns a step. Each thread
+// A workgroup computes ROWS rows of x with TILE rows of weights, some columns a step. Each thread
 // reads its part of the next step while the subgroups multiply this one. The sums meet in workgroup
 // memory, BAND rows of x at a time, from where the epilogue reads them.
 enable f16;
@@ -10,7 +10,7 @@ enable wgpu_cooperative_matrix;
 const ROWS = {{rows}}u;
 const TILE = {{tile}}u;
 const STEPS = {{steps}}u;
-// Columns of a row in workgroup memory: DEPTH and a few, so that rows lie in different banks.
+// Columns of a row in workgroup memory: a step's and a few more, so that rows lie in different banks.
 const STRIDE = {{stride}}u;
 const BAND = {{band}}u;
 

@@ -10,7 +10,7 @@ mod matrix;
 mod text;
 
 pub use fetched::Fetched;
-pub use matrix::{DEPTH, Matrices};
+pub use matrix::Matrices;
 pub use text::{epilogue_sum, unit_place};
 
 use crate::row_program::RowProgram;
@@ -177,8 +177,8 @@ impl Product {
         let kept = if held.is_some() { ", x in registers" } else { "" };
         let ahead = fetched.map_or(String::new(), |f| format!(", {} chunks ahead", f.ahead));
         let variant = match matrices {
-            Some(Matrices { size, held: (down, across), .. }) => format!(
-                "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} a workgroup of {threads}"
+            Some(Matrices { size, held: (down, across), depth, .. }) => format!(
+                "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth} a workgroup of {threads}"
             ),
             None => format!(
                 "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{kept}{ahead}{unrolled}"
