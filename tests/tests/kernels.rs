@@ -335,6 +335,7 @@ fn experts_that_are_chosen_on_the_device() {
         (8u64, 2u64, 64u64, 40u64, Format::F16),
         (5, 3, 32, 96, Format::Q8_0),
         (16, 8, 256, 32, Format::Q4_K),
+        (6, 2, 30, 21, Format::F16),
     ];
     let all: Vec<Little> = all
         .into_iter()

@@ -176,6 +176,17 @@ fn every_format_on_an_apple_gpu() {
     }
 }
 
+/// Heads and rows that are not read four or eight elements at a time.
+#[test]
+fn odd_sizes_on_an_apple_gpu() {
+    let blocks = draw(&little::odd_block(), 4, 80).into_iter().map(|block| block.little());
+    for little in blocks.chain(draw(&little::odd_rows(), 4, 81)) {
+        for fuse in [true, false] {
+            check_kernels(&plan(&little.graph(), &facts::apple(), fuse));
+        }
+    }
+}
+
 #[test]
 fn smollm2_decodes_in_five_dispatches_a_layer() {
     for device in [facts::apple(), facts::nvidia(), facts::llvmpipe()] {
