@@ -328,6 +328,44 @@ fn slots_decode_together() {
     }
 }
 
+/// As many sequences as each way to multiply them takes; from nine on by matrices, where there are.
+#[test]
+fn many_sequences_decode_together() {
+    let matrices = !gpu().facts().matrix_shapes.is_empty();
+    let within = if matrices { 2e-3 } else { WITHIN_F16 };
+    let block = Block { softcap: None, ..draw(&little::block(), 1, 45)[0].clone() };
+    let wide = Little::new(Format::Q8_0, 128)
+        .line("x = rms_norm(h, \"norm\", 0.00001)")
+        .line("logits = linear(h + silu(linear(x, \"a\")) * linear(x, \"b\"), \"c\")")
+        .tensor("norm.weight", Format::F32, &[128])
+        .matrix("a", Format::Q4_0, 128, 128)
+        .matrix("b", Format::F16, 128, 128)
+        .matrix("c", Format::Q8_0, 40, 128);
+    for (little, slots) in
+        [block.little(), wide].iter().flat_map(|l| [2u32, 5, 9, 20, 40].map(|n| (l, n)))
+    {
+        let (graph, weights) = (little.graph(), little.weights(6));
+        let precision = Precision::Auto;
+        let options = PlanOptions { context: 8, slots, precision, ..PlanOptions::default() };
+        for discrete in [None, Some(gpu().facts().subgroup_size)] {
+            let runner = Runner::of(&plan_for(&graph, &options, discrete), &weights);
+            let oracle = Interpreter::new(graph.clone(), &weights, slots as usize, 8);
+            let mut oracle = oracle.unwrap_or_else(|error| panic!("{error}"));
+            for position in 0..3 {
+                let inputs = StepInputs {
+                    tokens: (0..slots).map(|n| (n * 7 + position) % VOCABULARY as u32).collect(),
+                    position: vec![position; slots as usize],
+                    slot: (0..slots).collect(),
+                    out_rows: (0..slots).collect(),
+                };
+                let wanted = oracle.step(&inputs).unwrap_or_else(|error| panic!("{error}"));
+                let found = relative_l2(&runner.step(Phase::Decode, &inputs), &wanted);
+                assert!(found < within, "{found} with {slots} slots: {little:?}");
+            }
+        }
+    }
+}
+
 /// Experts of random numbers and sizes, chosen by softmax or sigmoid, their shares normalised or not.
 #[test]
 fn experts_that_are_chosen_on_the_device() {
