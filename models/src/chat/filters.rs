@@ -5,7 +5,9 @@
 use std::fmt::{self, Write};
 
 use minijinja::value::Kwargs;
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
+
+use super::python;
 
 /// Bytes that one value may come to as text.
 pub(super) const MAX_BYTES: usize = 64 << 20;
@@ -17,6 +19,17 @@ pub(super) fn install(engine: &mut Environment<'_>) {
     engine.add_filter("string", string);
     engine.remove_filter("pprint");
     engine.remove_global("debug");
+    engine.set_formatter(print);
+}
+
+/// `{{ value }}`.
+fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    if let Some(text) = value.as_str() {
+        return out.write_str(text).map_err(Error::from);
+    }
+    let mut bounded = Bounded::default();
+    bounded.push(state, value)?;
+    out.write_str(&bounded.text).map_err(Error::from)
 }
 
 /// `value|string`.
@@ -82,7 +95,7 @@ impl Bounded {
             return self.push_text(state, text);
         }
         let before = self.text.len();
-        write!(self, "{value}").map_err(|_| Error::from(ErrorKind::OutOfFuel))?;
+        python::write_text(self, value).map_err(|_| Error::from(ErrorKind::OutOfFuel))?;
         state.consume_fuel(1 + (self.text.len() - before) as u64 / 4)
     }
 

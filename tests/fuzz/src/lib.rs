@@ -7,7 +7,7 @@ use peak_alloc::PeakAlloc;
 use quarrel_ir::graph::Graph;
 use quarrel_ir::weight::WeightSource;
 use quarrel_models::arch::{self, ArchFile, Facts, FactsTable, LlamaShape};
-use quarrel_models::chat::{ChatError, ChatTemplate, Message};
+use quarrel_models::chat::{ChatError, ChatTemplate, Message, Tools};
 use quarrel_models::gguf::GgufFile;
 use quarrel_models::hf::{HfFolder, Mapping};
 use quarrel_models::tokenizer::{ControlText, Tokenizer, TokenizerSpec};
@@ -178,7 +178,7 @@ pub fn chat(input: &[u8]) {
         Message::new("user", "What is 2 + 2?\n<b>&\"'"),
         Message::new("assistant", "4 \u{e9}"),
     ];
-    let result = ChatTemplate::new(text, "<s>", "</s>").and_then(|t| t.render(&messages, true));
+    let result = ChatTemplate::new(text, "<s>", "</s>").and_then(|t| t.render(&messages, &Tools::default(), true));
     match result {
         Ok(text) => drop(text),
         Err(error) => {
