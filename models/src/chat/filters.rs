@@ -17,6 +17,7 @@ pub(super) fn install(engine: &mut Environment<'_>) {
     engine.add_filter("tojson", super::json::tojson);
     engine.add_filter("join", join);
     engine.add_filter("string", string);
+    engine.add_filter("int", int);
     engine.remove_filter("pprint");
     engine.remove_global("debug");
     engine.set_formatter(print);
@@ -40,6 +41,23 @@ fn string(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
     let mut out = Bounded::default();
     out.push(state, value)?;
     Ok(Value::from(out.text))
+}
+
+/// `value|int(default, base)`: the default, or 0, where the value is no number.
+fn int(
+    state: &State<'_, '_>,
+    value: &Value,
+    default: Option<Value>,
+    base: Option<u32>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let default = match default {
+        Some(default) => default,
+        None => options.get::<Option<Value>>("default")?.unwrap_or_else(|| Value::from(0)),
+    };
+    let converted = minijinja::filters::int(state, value, Some(default.clone()), base, options);
+    let is_text = value.as_str().is_some();
+    converted.or_else(|error| if is_text { Ok(default) } else { Err(error) })
 }
 
 /// `value|join(joiner, attribute)`.

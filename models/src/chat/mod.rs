@@ -12,6 +12,7 @@ mod guard;
 mod json;
 mod methods;
 mod python;
+mod strings;
 
 pub use conversation::{Message, Tools};
 pub use error::ChatError;
@@ -53,7 +54,9 @@ impl ChatTemplate {
         if bytes > limit {
             return Err(ChatError::TooLong { bytes, limit });
         }
-        let source = without_generation_marks(source);
+        // As Jinja reads a source: whatever ends its lines, its text has line feeds.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        let source = without_generation_marks(&source);
         let engine = guard::run(move || read(source).map_err(|error| ChatError::syntax(&error)))?;
         Ok(ChatTemplate { engine, bos: bos_text.to_owned(), eos: eos_text.to_owned() })
     }
