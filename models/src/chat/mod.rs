@@ -3,6 +3,10 @@
 //! A template is a Jinja program in the model's file. It runs here as Hugging Face transformers
 //! runs it (same globals, same whitespace rules), except that it is not trusted: the work and the
 //! memory of a rendering are bounded, by fuel and by what [`guard`] adds.
+//!
+//! What is known to differ: `none` can be gone through, as a list without items; `|safe` marks
+//! nothing; `~`, lists and maps write numbers below 1e-4 or from 1e16 on with other exponents;
+//! times are UTC. The operator `%` on text and rare filters are errors that name them.
 
 mod clock;
 mod conversation;

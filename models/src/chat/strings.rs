@@ -71,8 +71,7 @@ fn split_from_right(text: &str, args: &[Value]) -> Result<Value, Error> {
             // Runs of whitespace separate, and none stands at the ends.
             while let Some(text) = rest.map(str::trim_end).filter(|text| !text.is_empty()) {
                 let cut = text.rsplit_once(char::is_whitespace).filter(|_| parts.len() < most);
-                let whole = text.trim_start();
-                parts.push(Value::from(cut.map_or(whole, |(_, last)| last)));
+                parts.push(Value::from(cut.map_or(text, |(_, last)| last)));
                 rest = cut.map(|(before, _)| before);
             }
         }
