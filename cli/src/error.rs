@@ -160,7 +160,14 @@ impl From<TokenizerError> for CliError {
 
 impl From<ChatError> for CliError {
     fn from(error: ChatError) -> CliError {
-        CliError::User(format!("{error}. Use --raw to give the prompt without the template"))
+        match error {
+            ChatError::Messages { .. } | ChatError::Tools { .. } => {
+                CliError::User(error.to_string())
+            }
+            _ => CliError::User(format!(
+                "{error}. Use --raw to give the prompt without the template"
+            )),
+        }
     }
 }
 

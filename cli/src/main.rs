@@ -15,6 +15,7 @@
 mod backend;
 mod background;
 mod commands;
+mod conversation;
 mod error;
 mod generation;
 mod interrupt;

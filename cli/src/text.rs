@@ -2,7 +2,7 @@
 
 use crate::error::{CliError, Result};
 use crate::options::PromptArgs;
-use quarrel_models::chat::{ChatTemplate, Message};
+use quarrel_models::chat::{ChatTemplate, Message, Tools};
 use quarrel_models::gguf::Metadata;
 use quarrel_models::hf::HfFolder;
 use quarrel_models::tokenizer::{Tokenizer, TokenizerError, TokenizerSpec};
@@ -46,7 +46,7 @@ impl Text {
 
     /// The ids of a rendered conversation. Most templates write BOS out themselves; where one does
     /// not and the file asks for BOS, it is added.
-    pub(crate) fn encode_rendered(&self, text: &str) -> Result<Vec<u32>> {
+    fn encode_rendered(&self, text: &str) -> Result<Vec<u32>> {
         let mut ids = self.tokenizer.encode(text, true)?;
         let bos = self.tokenizer.bos().filter(|_| self.tokenizer.adds_bos());
         if bos.is_some() && ids.first().copied() != bos {
@@ -55,22 +55,14 @@ impl Text {
         Ok(ids)
     }
 
-    /// The ids of one prompt: through the template where there is one and `raw` is not set.
-    pub(crate) fn encode(&self, prompt: &str, raw: bool, system: Option<&str>) -> Result<Vec<u32>> {
-        let template = if raw { None } else { self.template()? };
-        match (template, system) {
-            (Some(template), system) => {
-                let system = system.map(|text| Message::new("system", text));
-                let messages: Vec<_> =
-                    system.into_iter().chain([Message::new("user", prompt)]).collect();
-                self.encode_rendered(&template.render(&messages, true)?)
-            }
-            (None, Some(_)) => Err(CliError::user(
-                "--system needs a chat template, but the model has none or --raw was given: write \
-                 the whole text into the prompt",
-            )),
-            (None, None) => Ok(self.tokenizer.encode_prompt(prompt)?),
-        }
+    /// The ids of a conversation, up to where the answer begins.
+    pub(crate) fn encode_messages(
+        &self,
+        template: &ChatTemplate,
+        messages: &[Message],
+        tools: &Tools,
+    ) -> Result<Vec<u32>> {
+        self.encode_rendered(&template.render(messages, tools, true)?)
     }
 
     /// The ids at which generation ends.

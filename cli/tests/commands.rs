@@ -36,6 +36,49 @@ fn run_applies_the_template() {
 }
 
 #[test]
+fn run_takes_tools_and_a_conversation() {
+    const TEMPLATE: &str = "{% for t in tools or [] %}<{{ t.function.name }}>{% endfor %}\
+{% for m in messages %}{{ m.role[:1] }}:{{ m.content or '' }}{% for c in m.tool_calls or [] %}\
+{{ c.function.arguments | tojson }}{% endfor %};{% endfor %}";
+    let bench = Bench::new();
+    let file = bench.model(&Tiny { template: TEMPLATE, ..Tiny::default() });
+    let tools = r#"[{"type": "function", "function": {"name": "now"}}]"#;
+    let tools = bench.file("tools.json", tools.as_bytes());
+    let messages = r#"[{"role": "user", "content": "Time?"},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"type": "function", "function": {"name": "now", "arguments": {"b": 1.0, "a": "x"}}}]},
+        {"role": "tool", "name": "now", "content": "noon"}]"#;
+    let said = bench.file("messages.json", messages.as_bytes());
+    let ids = |text: &str| bench.run(&["tokenize", &file, text, "--json"]).json()["tokens"].clone();
+    let given = |arguments: &[&str], input: &str| {
+        let all = [&["run", &file, "-n", "1", "--json"], arguments].concat();
+        bench.run_with(&all, input).json()["prompt_tokens"].clone()
+    };
+    let text = r#"<now>u:Time?;a:{"b": 1.0, "a": "x"};t:noon;"#;
+    assert_eq!(given(&["--tools", &tools, "--messages", &said], ""), ids(text));
+    assert_eq!(given(&["--tools", &tools, "--messages", "-"], messages), ids(text));
+    assert_eq!(given(&["--messages", &said], ""), ids(&text[5..]));
+    let once = given(&["--tools", &tools, "--system", "S", "Hi"], "");
+    assert_eq!(once, ids("<now>s:S;u:Hi;"));
+    let talk = bench.run_with(&["chat", &file, "--tools", &tools, "-n", "1", "--stats"], "Hi\n");
+    assert_eq!(counts(&talk.err).0, ids("<now>u:Hi;").as_array().unwrap().len(), "{talk:?}");
+}
+
+#[test]
+fn a_template_that_ignores_tools_is_noted() {
+    let (bench, file) = bench();
+    let tools = r#"[{"type": "function", "function": {"name": "now"}}]"#;
+    let tools = bench.file("tools.json", tools.as_bytes());
+    let run = bench.run(&["run", &file, "Hi", "-n", "1", "--tools", &tools]);
+    let chat = bench.run_with(&["chat", &file, "-n", "1", "--tools", &tools], "Hi\n");
+    for finished in [run, chat] {
+        assert_eq!(finished.code, 0, "{finished:?}");
+        assert!(finished.err.contains("does not mention tools"), "{finished:?}");
+        assert_eq!(finished.err.lines().count(), 1, "{finished:?}");
+    }
+}
+
+#[test]
 fn run_reads_the_prompt_from_the_input() {
     let (bench, file) = bench();
     let json =
@@ -121,7 +164,7 @@ fn a_conversation_that_outgrows_the_context_says_so() {
     let line = "x".repeat(CONTEXT as usize);
     let finished = bench.run_with(&["chat", &file], &line);
     finished.refused(&["256", "/reset", "--ctx"]);
-    let bare = bench.model(&Tiny { template: false, ..Tiny::default() });
+    let bare = bench.model(&Tiny { template: "", ..Tiny::default() });
     bench.run_with(&["chat", &bare], "Hi\n").refused(&["no chat template", "quarrel run"]);
 }
 

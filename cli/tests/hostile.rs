@@ -141,6 +141,51 @@ fn options_that_make_no_sense() {
 }
 
 #[test]
+fn tools_and_messages_that_are_none() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    let tools = |json: &str, words: &[&str]| {
+        let path = bench.file("tools.json", json.as_bytes());
+        bench.run(&["run", &file, "Hi", "--tools", &path]).refused(words);
+        bench.run_with(&["chat", &file, "--tools", &path], "Hi\n").refused(words);
+    };
+    tools("[{", &["tools.json", "no JSON", "line 1"]);
+    tools("{}", &["tools.json", "an array is wanted", "an object"]);
+    tools("[]", &["empty"]);
+    tools(r#"[{"name": "now"}]"#, &["tool 1", r#""type": "function""#]);
+    tools(r#"[{"type": "function", "function": {}}]"#, &["tool 1", "no `name`"]);
+    bench.run(&["run", &file, "Hi", "--tools", "nowhere.json"]).refused(&["nowhere.json", "tools"]);
+    let messages = |json: &str, words: &[&str]| {
+        let path = bench.file("messages.json", json.as_bytes());
+        bench.run(&["run", &file, "--messages", &path]).refused(words);
+    };
+    messages("", &["messages.json", "no JSON"]);
+    messages(r#"{"role": "user"}"#, &["an array is wanted"]);
+    messages("[]", &["empty"]);
+    messages("[1]", &["message 1", "an object is wanted"]);
+    messages(r#"[{"content": "Hi"}]"#, &["message 1", "no `role`"]);
+    messages(r#"[{"role": "user"}]"#, &["message 1", "neither `content`"]);
+    messages(r#"[{"role": "user", "content": 3}]"#, &["`content` must be text", "a number"]);
+    messages(
+        r#"[{"role": "user", "content": "Hi"}, {"role": "assistant", "tool_calls": [{}]}]"#,
+        &["message 2", "no `name`"],
+    );
+    let deep = format!("[{}", "[".repeat(100_000));
+    messages(&deep, &["no JSON"]);
+    let said = bench.file("messages.json", br#"[{"role": "user", "content": "Hi"}]"#);
+    for extra in [&["Hi"][..], &["--raw"], &["--system", "S"], &["--prompt-tokens", "1"]] {
+        let finished = bench.run(&[&["run", &file, "--messages", &said], extra].concat());
+        assert_eq!(finished.code, 2, "{finished:?}");
+        assert!(finished.err.contains("cannot be used with"), "{finished:?}");
+    }
+    let path = bench.file("tools.json", br#"[{"type": "function", "function": {"name": "f"}}]"#);
+    bench.run(&["run", &file, "Hi", "--raw", "--tools", &path]).refused(&["--tools", "template"]);
+    bench.run(&["run", &file, "--prompt-tokens", "1", "--tools", &path]).refused(&["--tools"]);
+    let bare = bench.model(&Tiny { template: "", ..Tiny::default() });
+    bench.run(&["run", &bare, "--messages", &said]).refused(&["--messages", "chat template"]);
+}
+
+#[test]
 fn an_architecture_file_that_is_wrong_is_shown() {
     let bench = Bench::new();
     let file = bench.model(&Tiny::default());

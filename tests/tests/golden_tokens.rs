@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use quarrel_models::chat::{ChatTemplate, Message};
+use quarrel_models::chat::{ChatTemplate, Message, Tools};
 use quarrel_models::gguf::GgufFile;
 use quarrel_models::tokenizer::{ControlText, StopReason, Tokenizer, TokenizerSpec};
 use serde_json::Value;
@@ -126,7 +126,7 @@ fn the_files_chat_template_renders() {
     let template = ChatTemplate::new(source, "<|im_start|>", "<|im_end|>").unwrap();
     let messages = [Message::new("system", "Be brief."), Message::new("user", "Hi")];
     assert_eq!(
-        template.render(&messages, true).unwrap(),
+        template.render(&messages, &Tools::default(), true).unwrap(),
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     );
 }

@@ -1,5 +1,6 @@
 //! `quarrel chat`: a conversation in the terminal.
 
+use crate::conversation::{Setting, SettingArgs};
 use crate::error::{CliError, Result};
 use crate::generation::{Speaker, Stream, summarise};
 use crate::opening::Opening;
@@ -18,14 +19,13 @@ use std::time::Instant;
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  quarrel chat smollm2\n  quarrel chat smollm2 --system \"Answer in \
-rhymes.\" --temp 0.8\n  printf 'Hello\\nAnd now?\\n' | quarrel chat smollm2"
+rhymes.\" --temp 0.8\n  quarrel chat model.gguf --tools tools.json\n  printf 'Hello\\nAnd now?\\n' | quarrel chat smollm2"
 )]
 pub(crate) struct Args {
     /// A GGUF file, a Hugging Face folder or a model's name
     model: String,
-    /// A system message
-    #[arg(long, value_name = "TEXT")]
-    system: Option<String>,
+    #[command(flatten)]
+    setting: SettingArgs,
     /// Most tokens of an answer [default: as many as the context holds]
     #[arg(short = 'n', long = "tokens", value_name = "N")]
     tokens: Option<usize>,
@@ -42,20 +42,21 @@ pub(crate) struct Args {
 struct Conversation<'a> {
     text: &'a Text,
     template: ChatTemplate,
-    system: Option<Message>,
+    setting: Setting,
     messages: Vec<Message>,
 }
 
 impl Conversation<'_> {
     /// The ids of the whole conversation, up to where the answer begins.
     fn ids(&self) -> Result<Vec<u32>> {
-        let all: Vec<Message> = self.system.iter().chain(&self.messages).cloned().collect();
-        self.text.encode_rendered(&self.template.render(&all, true)?)
+        let all = self.setting.with(&self.messages);
+        self.text.encode_messages(&self.template, &all, &self.setting.tools)
     }
 }
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
     let sampling = args.sampling.params()?;
+    let setting = args.setting.read()?;
     let mut opening = Opening::start(&args.model, &args.plan)?;
     let context = opening.context();
     let compiled = opening.compile(context, 1)?;
@@ -66,11 +67,11 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
             args.model
         ))
     })?;
+    setting.note_ignored(&template, &setting.with(&[Message::new("user", "Hello")]))?;
     let stop = text.stop_ids();
     let sampler = if sampling.is_greedy() { Phase::Greedy } else { Phase::Sample };
     let mut ready = opening.load(compiled, &[Phase::Prefill, sampler])?;
-    let system = args.system.as_ref().map(|text| Message::new("system", text));
-    let mut talk = Conversation { text: &text, template, system, messages: Vec::new() };
+    let mut talk = Conversation { text: &text, template, setting, messages: Vec::new() };
     let max_tokens = args.tokens.unwrap_or(context as usize);
     let speaker = Speaker { text: Some(&text), sampling, max_tokens, stop: &stop };
     let watched = std::io::stdin().is_terminal();
@@ -95,7 +96,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
         }
         let answer = speaker.say(ready.backend.as_mut(), &ids, Stream::Output, Instant::now())?;
         summarise(&answer, ids.len(), args.stats);
-        talk.messages.push(Message::new("assistant", answer.text));
+        talk.messages.push(Message::new("assistant", &answer.text));
     }
     Ok(())
 }

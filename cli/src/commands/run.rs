@@ -1,5 +1,6 @@
 //! `quarrel run`: generate from a prompt.
 
+use crate::conversation::{self, Setting, SettingArgs};
 use crate::error::{CliError, Result};
 use crate::generation::{Answer, Speaker, Stream, Timings, summarise};
 use crate::opening::{Opening, Ready};
@@ -7,9 +8,10 @@ use crate::options::{PlanArgs, PromptArgs, SamplingArgs};
 use crate::text::{Text, check_prompt};
 use crate::{interrupt, output};
 use quarrel_ir::plan::Phase;
+use quarrel_models::chat::Message;
 use quarrel_runtime::StopReason;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Generate from a prompt
@@ -20,7 +22,8 @@ use std::time::Instant;
 #[command(after_help = "Examples:\n  quarrel run smollm2 \"Why is the sky blue?\"\n  quarrel run \
 smollm2 --raw -n 20 \"The capital of France is\"\n  quarrel run smollm2 --temp 0.8 --seed 7 \"Tell me a \
 story\"\n  git diff | quarrel run model.gguf --system \"Summarise this change.\" -\n  quarrel run \
-model.gguf --prompt-tokens 1,17,93 --json\n  quarrel run smollm2 --batch prompts.txt > answers.jsonl")]
+model.gguf --prompt-tokens 1,17,93 --json\n  quarrel run smollm2 --batch prompts.txt > answers.jsonl\n  quarrel run model.gguf \
+--tools tools.json --messages conversation.json")]
 pub(crate) struct Args {
     /// A GGUF file, a Hugging Face folder or a model's name
     model: String,
@@ -29,15 +32,19 @@ pub(crate) struct Args {
     /// Prompts from a file, one a line; one JSON object a line comes out (`-`: standard input)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "prompt_tokens"])]
     batch: Option<PathBuf>,
+    /// A whole conversation in place of a prompt: a JSON array of {"role", "content"}, with
+    /// "tool_calls", "tool_call_id" and "name" where the template knows them (`-`: standard input)
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["prompt", "prompt_tokens", "batch", "system", "raw"])]
+    messages: Option<PathBuf>,
     /// Most tokens to generate
     #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 128)]
     tokens: usize,
     /// Take the prompt as it is, without the chat template
     #[arg(long)]
     raw: bool,
-    /// A system message for the chat template
-    #[arg(long, value_name = "TEXT")]
-    system: Option<String>,
+    #[command(flatten)]
+    setting: SettingArgs,
     /// Print the result as JSON when it is complete
     #[arg(long)]
     json: bool,
@@ -60,6 +67,32 @@ struct Output<'a> {
     timings: Timings,
 }
 
+/// What the user asks.
+enum Asked {
+    /// Prompts.
+    Texts(Vec<String>),
+    /// A whole conversation.
+    Conversation(Vec<Message>),
+    /// Token ids.
+    Ids(Vec<u32>),
+}
+
+impl Asked {
+    fn read(args: &Args) -> Result<Asked> {
+        if let Some(path) = &args.batch {
+            let text = conversation::read(path, "the prompts")?;
+            return Ok(Asked::Texts(text.lines().map(String::from).collect()));
+        }
+        if let Some(path) = &args.messages {
+            return Ok(Asked::Conversation(conversation::read_messages(path)?));
+        }
+        Ok(match (args.prompt.text()?, &args.prompt.prompt_tokens) {
+            (Some(text), _) => Asked::Texts(vec![text]),
+            (None, ids) => Asked::Ids(ids.clone().unwrap_or_default()),
+        })
+    }
+}
+
 /// Prompts as ids, with what is needed to speak about them.
 struct Prompts {
     each: Vec<Vec<u32>>,
@@ -69,15 +102,15 @@ struct Prompts {
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
     let sampling = args.sampling.params()?;
-    let lines = args.batch.as_deref().map(read_lines).transpose()?;
-    let single = if lines.is_none() { args.prompt.text()? } else { None };
+    let setting = args.setting.read()?;
+    let asked = Asked::read(args)?;
     let mut opening = Opening::start(&args.model, &args.plan)?;
     let context = opening.context();
     let compiled = opening.compile(context, 1)?;
-    let prompts = match (lines, single) {
-        (Some(lines), _) => encode(args, &mut opening, &lines)?,
-        (None, Some(text)) => encode(args, &mut opening, &[text])?,
-        (None, None) => given_ids(args, &mut opening)?,
+    let prompts = match &asked {
+        Asked::Texts(texts) => encode(args, &mut opening, texts, &setting)?,
+        Asked::Conversation(messages) => encode_conversation(&mut opening, messages, &setting)?,
+        Asked::Ids(ids) => given_ids(&mut opening, ids, &setting)?,
     };
     for (index, prompt) in prompts.each.iter().enumerate() {
         let checked = check_prompt(prompt, context, opening.model.summary.vocabulary);
@@ -133,33 +166,62 @@ fn result<'a>(prompt: &'a [u32], answer: &'a Answer, ready: &Ready) -> Output<'a
     }
 }
 
-/// Prompts that are texts.
-fn encode(args: &Args, opening: &mut Opening<'_>, texts: &[String]) -> Result<Prompts> {
+/// Prompts that are texts: each through the template where there is one and it is wanted.
+fn encode(
+    args: &Args,
+    opening: &mut Opening<'_>,
+    texts: &[String],
+    setting: &Setting,
+) -> Result<Prompts> {
     let text = opening.text()?;
-    let encode = |prompt: &String| text.encode(prompt, args.raw, args.system.as_deref());
-    let each = texts.iter().map(encode).collect::<Result<_>>()?;
+    let template = if args.raw { None } else { text.template()? };
+    let each = match template {
+        Some(template) => {
+            let said = |prompt: &String| setting.with(&[Message::new("user", prompt)]);
+            if let Some(first) = texts.first() {
+                setting.note_ignored(&template, &said(first))?;
+            }
+            let ids = |prompt| text.encode_messages(&template, &said(prompt), &setting.tools);
+            texts.iter().map(ids).collect::<Result<_>>()?
+        }
+        None => {
+            setting.check_unused(
+                "the model has none or --raw was given: write the whole text into the prompt",
+            )?;
+            let ids = |prompt: &String| Ok(text.tokenizer.encode_prompt(prompt)?);
+            texts.iter().map(ids).collect::<Result<_>>()?
+        }
+    };
+    let stop = text.stop_ids();
+    Ok(Prompts { each, text: Some(text), stop })
+}
+
+/// A conversation as the one prompt.
+fn encode_conversation(
+    opening: &mut Opening<'_>,
+    messages: &[Message],
+    setting: &Setting,
+) -> Result<Prompts> {
+    let text = opening.text()?;
+    let template = text.template()?.ok_or_else(|| {
+        CliError::user(
+            "--messages needs a chat template, but the model has none: write the whole text into \
+             the prompt",
+        )
+    })?;
+    setting.note_ignored(&template, messages)?;
+    let each = vec![text.encode_messages(&template, messages, &setting.tools)?];
     let stop = text.stop_ids();
     Ok(Prompts { each, text: Some(text), stop })
 }
 
 /// A prompt that is given as ids.
-fn given_ids(args: &Args, opening: &mut Opening<'_>) -> Result<Prompts> {
+fn given_ids(opening: &mut Opening<'_>, ids: &[u32], setting: &Setting) -> Result<Prompts> {
+    setting.check_unused("--prompt-tokens goes to the model as it is")?;
     let text = opening.optional_text()?;
     let stop = match &text {
         Some(text) => text.stop_ids(),
         None => opening.model.source.named_stop_ids(),
     };
-    Ok(Prompts { each: args.prompt.prompt_tokens.clone().into_iter().collect(), text, stop })
-}
-
-/// The lines of a file of prompts.
-fn read_lines(path: &Path) -> Result<Vec<String>> {
-    let read = match path.to_str() {
-        Some("-") => std::io::read_to_string(std::io::stdin()),
-        _ => std::fs::read_to_string(path),
-    };
-    let text = read.map_err(|why| {
-        CliError::User(format!("the prompts in {} cannot be read: {why}", path.display()))
-    })?;
-    Ok(text.lines().map(String::from).collect())
+    Ok(Prompts { each: vec![ids.to_vec()], text, stop })
 }

@@ -25,7 +25,8 @@ const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.co
 /// A model to write; changed fields make it wrong.
 pub struct Tiny {
     pub tokenizer: bool,
-    pub template: bool,
+    /// The chat template; empty: none.
+    pub template: &'static str,
     pub layers: u32,
     pub heads: u32,
     pub vocabulary: u64,
@@ -37,7 +38,7 @@ impl Default for Tiny {
     fn default() -> Tiny {
         Tiny {
             tokenizer: true,
-            template: true,
+            template: TEMPLATE,
             layers: LAYERS as u32,
             heads: HEADS as u32,
             vocabulary: VOCABULARY,
@@ -92,8 +93,8 @@ impl Tiny {
             .metadata("tokenizer.ggml.eos_token_id", 258u32)
             .metadata("tokenizer.ggml.add_bos_token", false);
         match self.template {
-            true => writer.metadata("tokenizer.chat_template", TEMPLATE),
-            false => writer,
+            text if !text.is_empty() => writer.metadata("tokenizer.chat_template", text),
+            _ => writer,
         }
     }
 

@@ -43,6 +43,18 @@ pub enum ChatError {
         /// Bytes it may have.
         limit: usize,
     },
+    /// What was given as messages is none.
+    #[error("the messages cannot be used: {detail}")]
+    Messages {
+        /// What is wrong.
+        detail: String,
+    },
+    /// What was given as tools is none.
+    #[error("the tools cannot be used: {detail}")]
+    Tools {
+        /// What is wrong.
+        detail: String,
+    },
     /// The system gave no thread to run the template on.
     #[error("cannot start a thread for the chat template: {detail}")]
     Thread {

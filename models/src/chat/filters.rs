@@ -5,7 +5,9 @@
 use std::fmt::{self, Write};
 
 use minijinja::value::Kwargs;
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
+
+use super::python;
 
 /// Bytes that one value may come to as text.
 pub(super) const MAX_BYTES: usize = 64 << 20;
@@ -15,8 +17,20 @@ pub(super) fn install(engine: &mut Environment<'_>) {
     engine.add_filter("tojson", super::json::tojson);
     engine.add_filter("join", join);
     engine.add_filter("string", string);
+    engine.add_filter("int", int);
     engine.remove_filter("pprint");
     engine.remove_global("debug");
+    engine.set_formatter(print);
+}
+
+/// `{{ value }}`.
+fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    if let Some(text) = value.as_str() {
+        return out.write_str(text).map_err(Error::from);
+    }
+    let mut bounded = Bounded::default();
+    bounded.push(state, value)?;
+    out.write_str(&bounded.text).map_err(Error::from)
 }
 
 /// `value|string`.
@@ -27,6 +41,23 @@ fn string(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
     let mut out = Bounded::default();
     out.push(state, value)?;
     Ok(Value::from(out.text))
+}
+
+/// `value|int(default, base)`: the default, or 0, where the value is no number.
+fn int(
+    state: &State<'_, '_>,
+    value: &Value,
+    default: Option<Value>,
+    base: Option<u32>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let default = match default {
+        Some(default) => default,
+        None => options.get::<Option<Value>>("default")?.unwrap_or_else(|| Value::from(0)),
+    };
+    let converted = minijinja::filters::int(state, value, Some(default.clone()), base, options);
+    let is_text = value.as_str().is_some();
+    converted.or_else(|error| if is_text { Ok(default) } else { Err(error) })
 }
 
 /// `value|join(joiner, attribute)`.
@@ -82,7 +113,7 @@ impl Bounded {
             return self.push_text(state, text);
         }
         let before = self.text.len();
-        write!(self, "{value}").map_err(|_| Error::from(ErrorKind::OutOfFuel))?;
+        python::write_text(self, value).map_err(|_| Error::from(ErrorKind::OutOfFuel))?;
         state.consume_fuel(1 + (self.text.len() - before) as u64 / 4)
     }
 

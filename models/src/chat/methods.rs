@@ -1,11 +1,11 @@
 //! Python's methods on strings, lists and maps, for templates; the methods themselves are
-//! `minijinja-contrib`'s. The engine charges a method for the size of its result once it is there;
+//! `minijinja-contrib`'s and those of [`strings`]. The engine charges a method for the size of its result once it is there;
 //! here the work, and results that grow faster than what they are made from, are charged before.
 
 use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use super::filters;
+use super::{filters, strings};
 
 /// Bytes that one unit of fuel pays for, as in the engine.
 const BYTES_A_FUEL: u64 = 64;
@@ -30,6 +30,13 @@ pub(super) fn call(
         (None, _) => value.len().unwrap_or(0) as u64 * BYTES_A_FUEL,
     };
     state.consume_fuel(bytes / BYTES_A_FUEL)?;
+    if let Some(result) = strings::call(value, method, args) {
+        return result;
+    }
+    if value.as_str().is_some() && method == "split" {
+        let (separator, most) = strings::split_arguments(args)?;
+        return unknown_method_callback(state, value, method, &[separator, Value::from(most)]);
+    }
     unknown_method_callback(state, value, method, args)
 }
 

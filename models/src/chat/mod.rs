@@ -3,41 +3,36 @@
 //! A template is a Jinja program in the model's file. It runs here as Hugging Face transformers
 //! runs it (same globals, same whitespace rules), except that it is not trusted: the work and the
 //! memory of a rendering are bounded, by fuel and by what [`guard`] adds.
+//!
+//! What is known to differ: `none` can be gone through, as a list without items; `|safe` marks
+//! nothing; `~`, lists and maps write numbers below 1e-4 or from 1e16 on with other exponents;
+//! times are UTC. The operator `%` on text and rare filters are errors that name them.
 
 mod clock;
+mod conversation;
 mod error;
 mod filters;
 mod guard;
 mod json;
 mod methods;
+mod python;
+mod strings;
 
+pub use conversation::{Message, Tools};
 pub use error::ChatError;
 
 use error::Raised;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value, context};
 
-/// One message of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant` or what else the template knows.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-}
-
-impl Message {
-    /// A message.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Message {
-        Message { role: role.into(), content: content.into() }
-    }
-}
-
 /// Work that any template may do: about as many instructions, or 64 times as many bytes.
 const BASE_FUEL: u64 = 400_000;
 
 /// Work that each message adds to that.
 const FUEL_A_MESSAGE: u64 = 10_000;
+
+/// Work that each byte of the tools' JSON adds: some templates walk through all that it says.
+const FUEL_A_TOOL_BYTE: u64 = 16;
 
 /// The name that the engine knows the template by.
 const NAME: &str = "chat_template";
@@ -63,12 +58,15 @@ impl ChatTemplate {
         if bytes > limit {
             return Err(ChatError::TooLong { bytes, limit });
         }
-        let source = without_generation_marks(source);
+        // As Jinja reads a source: whatever ends its lines, its text has line feeds.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        let source = without_generation_marks(&source);
         let engine = guard::run(move || read(source).map_err(|error| ChatError::syntax(&error)))?;
         Ok(ChatTemplate { engine, bos: bos_text.to_owned(), eos: eos_text.to_owned() })
     }
 
-    /// The text of a conversation. `add_generation_prompt` appends what begins an answer.
+    /// The text of a conversation with a model that may call `tools`. `add_generation_prompt`
+    /// appends what begins an answer.
     ///
     /// # Errors
     ///
@@ -77,28 +75,40 @@ impl ChatTemplate {
     pub fn render(
         &self,
         messages: &[Message],
+        tools: &Tools,
         add_generation_prompt: bool,
     ) -> Result<String, ChatError> {
-        let bytes: u64 = messages.iter().map(|m| (m.role.len() + m.content.len()) as u64).sum();
+        let bytes: u64 = messages.iter().map(|message| message.bytes).sum();
         let mut engine = self.engine.clone();
-        engine.set_fuel(Some(BASE_FUEL + FUEL_A_MESSAGE * messages.len() as u64 + bytes));
-        let messages: Vec<Value> = messages
-            .iter()
-            .map(|m| context! { role => m.role.as_str(), content => m.content.as_str() })
-            .collect();
+        let fuel = BASE_FUEL + FUEL_A_MESSAGE * messages.len() as u64 + bytes;
+        engine.set_fuel(Some(fuel + FUEL_A_TOOL_BYTE * tools.bytes));
+        let messages: Vec<Value> = messages.iter().map(|message| message.fields.clone()).collect();
+        // Without any, none rather than undefined: templates ask for `tools is not none`.
+        let tools = (!tools.is_empty()).then(|| tools.each.clone());
         let context = context! {
             messages => messages,
             add_generation_prompt => add_generation_prompt,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
-            // Absent, not undefined: templates ask for `tools is not none`.
-            tools => (),
+            tools => tools,
             documents => (),
         };
         guard::run(move || {
             let rendered = engine.get_template(NAME).and_then(|template| template.render(context));
             rendered.map_err(|error| ChatError::render(&error))
         })
+    }
+
+    /// Whether this template says nothing of `tools`: the text of the conversation is the same
+    /// without them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ChatTemplate::render`] with the tools.
+    pub fn ignores(&self, tools: &Tools, messages: &[Message]) -> Result<bool, ChatError> {
+        let with = self.render(messages, tools, true)?;
+        // A template that fails without tools does look at them.
+        Ok(self.render(messages, &Tools::default(), true).is_ok_and(|without| without == with))
     }
 }
 
@@ -110,6 +120,7 @@ fn read(source: String) -> Result<Environment<'static>, minijinja::Error> {
     engine.add_function("raise_exception", raise_exception);
     engine.add_function("strftime_now", |format: &str| clock::format_now(format));
     filters::install(&mut engine);
+    python::install(&mut engine);
     engine.add_template_owned(NAME, source)?;
     Ok(engine)
 }

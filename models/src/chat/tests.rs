@@ -93,17 +93,19 @@ const MISTRAL: &str = r#"{%- if messages[0]["role"] == "system" %}
 "#;
 
 fn talk(turns: &[(&str, &str)]) -> Vec<Message> {
-    turns.iter().map(|(role, content)| Message::new(*role, *content)).collect()
+    turns.iter().map(|(role, content)| Message::new(role, content)).collect()
 }
 
 fn check(template: &str, turns: &[(&str, &str)], expect: &str) {
     let template = ChatTemplate::new(template, "<bos>", "<eos>").unwrap();
-    assert_eq!(template.render(&talk(turns), true).unwrap(), expect);
+    assert_eq!(template.render(&talk(turns), &Tools::default(), true).unwrap(), expect);
 }
 
 fn error_of(template: &str) -> ChatError {
     match ChatTemplate::new(template, "", "") {
-        Ok(template) => template.render(&talk(&[("user", "Hi")]), true).unwrap_err(),
+        Ok(template) => {
+            template.render(&talk(&[("user", "Hi")]), &Tools::default(), true).unwrap_err()
+        }
         Err(error) => error,
     }
 }
@@ -121,7 +123,7 @@ fn smollm2() {
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi\n<|im_end|>\n<|im_start|>assistant\nYo<|im_end|>\n<|im_start|>user\n?<|im_end|>\n<|im_start|>assistant\n",
     );
     let template = ChatTemplate::new(SMOLLM2, "", "").unwrap();
-    let text = template.render(&talk(&[("system", "S")]), false).unwrap();
+    let text = template.render(&talk(&[("system", "S")]), &Tools::default(), false).unwrap();
     assert_eq!(text, "<|im_start|>system\nS<|im_end|>\n");
 }
 
@@ -151,7 +153,7 @@ fn gemma() {
         "<bos><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nYo<end_of_turn>\n<start_of_turn>user\n?<end_of_turn>\n<start_of_turn>model\n",
     );
     let template = ChatTemplate::new(GEMMA, "<bos>", "").unwrap();
-    let refused = |turns| template.render(&talk(turns), true).unwrap_err();
+    let refused = |turns| template.render(&talk(turns), &Tools::default(), true).unwrap_err();
     let message = "System role not supported".to_owned();
     assert_eq!(refused(&[("system", "S"), ("user", "Hi")]), ChatError::Refused { message });
     let error = refused(&[("user", "Hi"), ("user", "Hi")]).to_string();
@@ -166,7 +168,7 @@ fn mistral() {
         "<bos>[INST] Hi[/INST] Yo<eos>[INST] S\n\n?[/INST]",
     );
     let template = ChatTemplate::new(MISTRAL, "", "").unwrap();
-    let error = template.render(&talk(&[("tool", "x")]), true).unwrap_err();
+    let error = template.render(&talk(&[("tool", "x")]), &Tools::default(), true).unwrap_err();
     assert_eq!(error, ChatError::Refused { message: "Unexpected role tool".to_owned() });
 }
 
@@ -191,6 +193,51 @@ fn json_as_python_writes_it() {
     check("{{ {'a': [1, 'é<b>'], 'c': none}|tojson }}", &[], r#"{"a": [1, "é<b>"], "c": null}"#);
     check("{{ {'a': 1}|tojson(indent=2) }}", &[], "{\n  \"a\": 1\n}");
     check("{{ messages|tojson }}", &[("user", "\n")], r#"[{"role": "user", "content": "\n"}]"#);
+}
+
+#[test]
+fn methods_as_python_has_them() {
+    // What jinja2 3.1.6 on Python 3.11 gives.
+    check("{{ 'a-b-c'.partition('-') }}", &[], "('a', '-', 'b-c')");
+    check(
+        "{{ 'a-b-c'.rpartition('-') }}{{ 'a'.rpartition('-') }}",
+        &[],
+        "('a-b', '-', 'c')('', '', 'a')",
+    );
+    check(
+        "{{ ' a b  c '.rsplit(none, 1) }}{{ 'a b  c'.rsplit(' ', 1) }}",
+        &[],
+        "[' a b', 'c']['a b ', 'c']",
+    );
+    check("{{ ' a b '.rsplit() }}{{ 'a,b'.split(sep=',') }}", &[], "['a', 'b']['a', 'b']");
+    check(
+        "{{ 'a b c'.split(maxsplit=1) }}{{ 'a,b,c'.rsplit(',', maxsplit=1) }}",
+        &[],
+        "['a', 'b c']['a,b', 'c']",
+    );
+    check("{{ 'x.json'.removesuffix('.json') }}{{ 'x'.removeprefix('y') }}", &[], "xx");
+    check("{{ 'été'.index('t') }}{{ 'aba'.rindex('a') }}{{ [3, 1].index(1) }}", &[], "121");
+    check("{{ '-7'.zfill(4) }}|{{ 'ab'.ljust(4, '.') }}|{{ 'é'.rjust(3) }}", &[], "-007|ab..|  é");
+    check("{{ {'a': 1}.copy() }}{{ 'x'|int }}{{ '3.7'|int }}{{ 'x'|int(7) }}", &[], "{'a': 1}037");
+    check(
+        "{{ none is iterable }} {{ 'a' is sequence }} {{ {} is sequence }}",
+        &[],
+        "False True True",
+    );
+    for template in
+        ["{{ 'a'.translate({}) }}", "{{ 'a'|wordwrap }}", "{{ cycler(1) }}", "{{ 1 is callable }}"]
+    {
+        let name = ["translate", "wordwrap", "cycler", "callable"]
+            .into_iter()
+            .find(|name| template.contains(name))
+            .unwrap();
+        let error = error_of(template).to_string();
+        assert!(error.contains(name) && error.contains("unknown"), "{error}");
+    }
+    for template in ["{{ ''.rjust(99999999) }}", "{{ ''.zfill(99999999) }}", "{{ 'a'.index('b') }}"]
+    {
+        assert!(matches!(error_of(template), ChatError::Failed { .. }), "{template}");
+    }
 }
 
 #[test]
@@ -260,15 +307,15 @@ fn deep_nesting_is_no_danger() {
 fn long_conversations_are_not_stopped() {
     let turn = "Word after word after word. ".repeat(40);
     let turns: Vec<_> = (0..1000)
-        .map(|i| Message::new(if i % 2 == 0 { "user" } else { "assistant" }, turn.clone()))
+        .map(|i| Message::new(if i % 2 == 0 { "user" } else { "assistant" }, &turn))
         .collect();
     for template in [SMOLLM2, LLAMA3, QWEN, GEMMA, MISTRAL] {
         let template = ChatTemplate::new(template, "", "").unwrap();
-        assert!(template.render(&turns, true).unwrap().len() > 1_000_000);
+        assert!(template.render(&turns, &Tools::default(), true).unwrap().len() > 1_000_000);
     }
     let template = ChatTemplate::new(SMOLLM2, "", "").unwrap();
-    let long = Message::new("user", "x".repeat(10_000_000));
-    assert!(template.render(&[long], true).unwrap().len() > 10_000_000);
+    let long = Message::new("user", &"x".repeat(10_000_000));
+    assert!(template.render(&[long], &Tools::default(), true).unwrap().len() > 10_000_000);
 }
 
 #[test]
@@ -281,9 +328,10 @@ fn constructs_of_real_templates_render_as_in_python() {
         let name = text(&case["template"]);
         let template =
             ChatTemplate::new(&text(&golden["templates"][&name]), "<bos>", "<eos>").unwrap();
-        let message = |m: &serde_json::Value| Message::new(text(&m["role"]), text(&m["content"]));
-        let messages: Vec<_> = case["messages"].as_array().unwrap().iter().map(message).collect();
-        let rendered = template.render(&messages, case["add_generation_prompt"] == true);
+        let messages = Message::from_json(&text(&case["messages"])).unwrap();
+        let tools = case["tools"].as_str().map(|json| Tools::from_json(json).unwrap());
+        let tools = tools.unwrap_or_default();
+        let rendered = template.render(&messages, &tools, case["add_generation_prompt"] == true);
         if rendered.as_deref() != Ok(text(&case["text"]).as_str()) {
             wrong.push(format!("{name}:\n{rendered:?}\ninstead of\n{:?}", text(&case["text"])));
         }

@@ -7,7 +7,7 @@ use peak_alloc::PeakAlloc;
 use quarrel_ir::graph::Graph;
 use quarrel_ir::weight::WeightSource;
 use quarrel_models::arch::{self, ArchFile, Facts, FactsTable, LlamaShape};
-use quarrel_models::chat::{ChatError, ChatTemplate, Message};
+use quarrel_models::chat::{ChatError, ChatTemplate, Message, Tools};
 use quarrel_models::gguf::GgufFile;
 use quarrel_models::hf::{HfFolder, Mapping};
 use quarrel_models::tokenizer::{ControlText, Tokenizer, TokenizerSpec};
@@ -167,18 +167,28 @@ pub fn small_llama() -> FactsTable {
         .with_tensor("experts.weight", &[4, 64, 32])
 }
 
-/// A chat template, rendered for a conversation of three messages.
+/// A chat template, rendered for a conversation of five messages with a tool, and without one. Or
+/// messages and tools: what is not a template may be JSON.
 ///
 /// # Panics
 /// If it runs until its deadline: its work should be bounded by what is counted.
 pub fn chat(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    let messages = [
-        Message::new("system", "Be brief."),
-        Message::new("user", "What is 2 + 2?\n<b>&\"'"),
-        Message::new("assistant", "4 \u{e9}"),
-    ];
-    let result = ChatTemplate::new(text, "<s>", "</s>").and_then(|t| t.render(&messages, true));
+    drop(Message::from_json(text).map_err(|error| error.to_string()));
+    drop(Tools::from_json(text).map_err(|error| error.to_string()));
+    let calls = r#"[{"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is 2 + 2?\n<b>&\"'"},
+        {"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [
+            {"id": "1", "type": "function", "function": {"name": "add", "arguments": {"a": 2.5}}}]},
+        {"role": "tool", "name": "add", "tool_call_id": "1", "content": "4"},
+        {"role": "assistant", "content": "4 \u00e9"}]"#;
+    let tools = r#"[{"type": "function", "function": {"name": "add", "description": "Sum",
+        "parameters": {"type": "object", "properties": {"a": {"type": "number"}}}}}]"#;
+    let messages = Message::from_json(calls).expect("messages");
+    let tools = Tools::from_json(tools).expect("tools");
+    let result = ChatTemplate::new(text, "<s>", "</s>")
+        .and_then(|template| template.ignores(&tools, &messages).map(|_| template))
+        .and_then(|template| template.render(&messages, &Tools::default(), false));
     match result {
         Ok(text) => drop(text),
         Err(error) => {
