@@ -1,5 +1,7 @@
 //! `quarrel bench` on a tiny model: what it prints, and what it refuses.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "test helpers")]
+
 mod support;
 
 use serde_json::Value;
@@ -63,4 +65,80 @@ fn kernels_are_a_table_for_people() {
     }
     let guess = bench.run(&["bench", &file, "--kernels=guess"]);
     assert!(guess.code == 2 && guess.err.contains("repetition"), "{guess:?}");
+}
+
+#[test]
+fn depths_and_batches_make_a_test_each() {
+    let json = measured(&["--depth", "0,5", "--batch-size", "1,3"]);
+    let tests = json["tests"].as_array().unwrap();
+    let found: Vec<(&str, u64, u64)> = tests
+        .iter()
+        .map(|test| {
+            let whole = |field: &str| test[field].as_u64().unwrap();
+            (test["name"].as_str().unwrap(), whole("depth"), whole("batch"))
+        })
+        .collect();
+    let wanted = [
+        ("prefill", 0, 1),
+        ("decode", 0, 1),
+        ("prefill", 5, 1),
+        ("decode", 5, 1),
+        ("decode", 0, 3),
+        ("decode", 5, 3),
+    ];
+    assert_eq!(found, wanted);
+    for test in tests {
+        let (batch, rate) = (number(test, "batch"), number(&test["tokens_per_s"], "median"));
+        let each = number(test, "tokens_per_s_per_sequence");
+        assert!((each * batch / rate - 1.0).abs() < 1e-9, "{test}");
+        assert_eq!(test["split"].is_object(), test["name"] == "decode", "{test}");
+        if let Some(split) = test["split"].as_object() {
+            let part = |field: &str| split[field].as_f64().unwrap();
+            assert!(part("record_us") > 0.0 && part("sampling_us") > 0.0, "{test}");
+            let sum = part("busy_us") + part("gap_us");
+            assert!((sum / part("step_us") - 1.0).abs() < 1e-9, "{test}");
+        }
+    }
+    // Three sequences share the weights and the dispatches of a step.
+    let dispatches = |test: usize| number(&tests[test], "dispatches_per_token");
+    assert!((dispatches(1) / dispatches(4) - 3.0).abs() < 1.0, "{json}");
+    assert!(number(&tests[4], "bytes_per_token") < number(&tests[1], "bytes_per_token"));
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    let refused = |options: &[&str], words: &[&str]| {
+        bench.run(&[&["bench", &file][..], options].concat()).refused(words);
+    };
+    refused(&["--prompt-len", "0", "--gen-len", "0"], &["nothing to measure"]);
+    refused(&["--depth", "0,40", "--ctx", "32"], &["--ctx is 32"]);
+    bench.run(&["bench", "--synthetic", "llama-8b"]).refused(&["SHAPE:FORMAT", "Q4_K_M"]);
+    let cut = ["bench", "--synthetic", "smollm2-135m:F16", "--layers", "31"];
+    bench.run(&cut).refused(&["30 layers"]);
+}
+
+/// The options of a shape are not those of a file.
+#[test]
+fn options_of_shapes_need_a_shape() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    for option in [&["--check"][..], &["--layers", "2"]] {
+        bench.run(&[&["bench", &file][..], option].concat()).refused(&["--synthetic"]);
+    }
+}
+
+#[test]
+fn a_shape_is_checked_against_the_reference() {
+    let bench = Bench::new();
+    let check = ["bench", "--synthetic", "smollm2-135m:Q4_K_M", "--layers", "1", "--check"];
+    let json = bench.run(&[&check[..], &["--json"]].concat()).json();
+    assert_eq!(json["passed"], true);
+    let checks = json["checks"].as_array().unwrap();
+    assert_eq!((&checks[0]["name"], &checks[1]["name"]), (&"prefill".into(), &"decode".into()));
+    for check in checks {
+        let distance = number(check, "distance");
+        assert!(distance > 0.0 && distance <= number(&json, "within"), "{json}");
+    }
 }
