@@ -158,6 +158,11 @@ impl Named {
         name.ok_or_else(|| CliError::user("name a model, or a shape with --synthetic"))
     }
 
+    /// The file or folder of a model that has one.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        Ok(Store::open()?.resolve(self.name()?)?)
+    }
+
     /// Whether it exists only as a shape.
     pub(crate) fn is_synthetic(&self) -> bool {
         self.which.synthetic.is_some()

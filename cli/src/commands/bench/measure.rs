@@ -30,6 +30,8 @@ pub(super) struct Test {
     pub(super) tokens_per_s_per_sequence: f64,
     /// Seconds of one repetition, the median.
     pub(super) seconds: f64,
+    /// Seconds of all repetitions.
+    pub(super) total_seconds: f64,
     pub(super) bytes_per_token: f64,
     pub(super) gb_per_s: f64,
     pub(super) dispatches_per_token: f64,
@@ -42,6 +44,7 @@ pub(super) struct Test {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Spread {
     pub(super) median: f64,
+    pub(super) mean: f64,
     pub(super) min: f64,
     pub(super) max: f64,
 }
@@ -56,7 +59,8 @@ impl Spread {
             0 => (at(middle.saturating_sub(1)) + at(middle)) / 2.0,
             _ => at(middle),
         };
-        Spread { median, min: at(0), max: at(last) }
+        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+        Spread { median, mean, min: at(0), max: at(last) }
     }
 }
 
@@ -144,6 +148,7 @@ fn test(
         batch,
         tokens_per_s,
         tokens_per_s_per_sequence: tokens_per_s.median / f64::from(batch),
+        total_seconds: seconds.iter().sum(),
         seconds: Spread::of(seconds).median,
         bytes_per_token,
         gb_per_s: bytes_per_token * tokens_per_s.median / 1e9,
@@ -182,6 +187,7 @@ mod tests {
         assert_eq!(Spread::of(vec![3.0, 1.0, 2.0]).median, 2.0);
         assert_eq!(Spread::of(vec![4.0, 1.0]).median, 2.5);
         assert_eq!(Spread::of(vec![4.0, 1.0]).max, 4.0);
+        assert_eq!(Spread::of(vec![4.0, 1.0, 1.0]).mean, 2.0);
     }
 
     #[test]

@@ -7,13 +7,18 @@
 //! | `kernels.rs` | what each kernel takes of a step |
 //! | `roofline.rs` | what a dispatch cannot be faster than |
 //! | `check.rs` | whether what is timed computes the right thing |
+//! | `llama.rs` | llama.cpp's benchmark on the same file |
 //! | `print.rs` | results for people |
+//! | `report.rs`, `system.rs` | everything in one Markdown file; the machine and the day |
 
 mod check;
 mod kernels;
+mod llama;
 mod measure;
 mod print;
+mod report;
 mod roofline;
+mod system;
 
 use crate::backend::{Device, GpuModel};
 use crate::error::{CliError, Result};
@@ -21,12 +26,15 @@ use crate::model::{Model, Named};
 use crate::options::PlanArgs;
 use crate::output;
 use kernels::Kernels;
+use llama::Versus;
 use measure::{Bench, Test};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::plan::{Phase, PlanOptions};
 use quarrel_runtime::{BenchStep, Gpu, KernelClock};
+use report::Sample;
 use roofline::Roofline;
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// Most sequences decoded together.
 const MOST_SEQUENCES: i64 = 4096;
@@ -42,7 +50,8 @@ const MOST_TOKENS: i64 = 1 << 24;
 #[command(
     after_help = "Examples:\n  quarrel bench smollm2\n  quarrel bench smollm2 --prompt-len 0 \
 --gen-len 64 --depth 0,1024 --json\n  quarrel bench smollm2 --batch-size 1,8,32\n  quarrel bench \
-smollm2 --kernels\n  quarrel bench --synthetic llama-1b:Q4_K_M --reps 3\n  quarrel bench --synthetic \
+smollm2 --kernels\n  quarrel bench model.gguf --vs llama.cpp/build/bin/llama-bench --report \
+report.md\n  quarrel bench --synthetic llama-1b:Q4_K_M --reps 3\n  quarrel bench --synthetic \
 llama-8b:Q4_0 --check"
 )]
 pub(crate) struct Args {
@@ -73,6 +82,12 @@ pub(crate) struct Args {
     /// the reference's
     #[arg(long, conflicts_with = "kernels")]
     check: bool,
+    /// Run llama.cpp's llama-bench on the same file, for the same tests, and show the ratio
+    #[arg(long, value_name = "LLAMA-BENCH", conflicts_with = "check")]
+    vs: Option<PathBuf>,
+    /// Write all there is to say about the run to a Markdown file; kernels are timed for it
+    #[arg(long, value_name = "FILE.md", conflicts_with = "check")]
+    report: Option<PathBuf>,
     /// Repetitions of each test
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -108,6 +123,8 @@ impl Clock {
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Output {
+    /// Of Quarrel, with the commit where the build was told it.
+    version: String,
     model: String,
     device: String,
     backend: String,
@@ -120,6 +137,9 @@ struct Output {
     roofline: Option<Roofline>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kernels: Vec<Kernels>,
+    /// With `--vs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vs: Option<Versus>,
 }
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
@@ -130,22 +150,56 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
         return Err(CliError::user("nothing to measure: --prompt-len and --gen-len are both 0"));
     }
     let context = context(args)?;
+    args.report.as_deref().map_or(Ok(()), report::check)?;
     let source = args.model.source(&args.plan.mapping)?;
+    let file = match &args.vs {
+        Some(program) => Some((program, llama::file(args, program, &source)?)),
+        None => None,
+    };
     let device = Device::start(&args.plan);
     let model = Model::bind(args.model.name()?, source, &args.plan)?;
     let gpu = device.wait()?.gpu("quarrel bench")?;
+    // Before Quarrel takes the device's memory, and its time if the other program fails.
+    let mut vs = match &file {
+        Some((program, file)) => Some(llama::run(args, program, file)?),
+        None => None,
+    };
     let mut facts = gpu.facts();
     gpu.measure(&mut facts)?;
-    let mut run = Run { args, model, gpu, facts, context, roofline: None, output: Vec::new() };
+    let mut run = Run::new(args, model, gpu, facts, context);
     let tests = run.tests()?;
-    let Run { model, facts, roofline, output: kernels, .. } = run;
-    let DeviceFacts { name: device, backend, driver, copy_bytes_per_s, .. } = facts;
-    let copy_gb_per_s = copy_bytes_per_s.map(|speed| speed / 1e9);
-    let model = model.source.title(&model.name);
-    let output = Output { model, device, backend, driver, copy_gb_per_s, tests, roofline, kernels };
+    if let Some(vs) = &mut vs {
+        vs.compare(&tests);
+    }
+    let Run { model, facts, roofline, kernels, sample, .. } = run;
+    let output = Output {
+        version: version(),
+        model: model.source.title(&model.name),
+        device: facts.name.clone(),
+        backend: facts.backend.clone(),
+        driver: facts.driver.clone(),
+        copy_gb_per_s: facts.copy_bytes_per_s.map(|speed| speed / 1e9),
+        tests,
+        roofline,
+        kernels,
+        vs,
+    };
+    if let (Some(path), Some(sample)) = (&args.report, &sample) {
+        let file = file.as_ref().map(|(_, file)| file.as_path());
+        report::write(path, &report::text(args, &model, &facts, &output, sample, file))?;
+    }
     match args.json {
         true => output::json(&output),
         false => output::text(&print::text(&output)),
+    }
+}
+
+/// Of Quarrel, with the commit where the build was told it.
+fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("QUARREL_COMMIT") {
+        Some(commit) if !commit.is_empty() => format!("{version} ({commit})"),
+        _ => version.into(),
     }
 }
 
@@ -171,15 +225,26 @@ struct Run<'a> {
     gpu: Gpu,
     facts: DeviceFacts,
     context: u32,
+    /// How kernels are timed, where they are.
+    clock: Option<KernelClock>,
     roofline: Option<Roofline>,
-    /// The kernels of each test, where they are wanted.
-    output: Vec<Kernels>,
+    /// The kernels of each test.
+    kernels: Vec<Kernels>,
+    /// For the report.
+    sample: Option<Sample>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(args: &'a Args, model: Model, gpu: Gpu, facts: DeviceFacts, context: u32) -> Run<'a> {
+        let wanted = args.kernels.or(args.report.is_some().then_some(Clock::Auto));
+        let clock = wanted.map(|clock| clock.on(&facts));
+        let (roofline, kernels, sample) = (None, Vec::new(), None);
+        Run { args, model, gpu, facts, context, clock, roofline, kernels, sample }
+    }
+
     /// Runs all tests: for each number of sequences a plan is compiled and loaded.
     fn tests(&mut self) -> Result<Vec<Test>> {
-        if self.args.kernels.is_some() {
+        if self.clock.is_some() {
             let flops = self.gpu.measure_flops()?;
             self.roofline = Some(Roofline::of(&self.facts, Some(flops)));
         }
@@ -190,6 +255,9 @@ impl Run<'_> {
             if prompts || self.args.gen_len > 0 {
                 let mut bench = self.load(slots)?;
                 self.run(&mut bench, prompts, &mut tests)?;
+                if self.args.report.is_some() && self.sample.is_none() {
+                    self.sample = Some(Sample::take(&self.model, &mut bench.session));
+                }
             }
         }
         Ok(tests)
@@ -207,7 +275,7 @@ impl Run<'_> {
 
     /// Runs the tests of one plan.
     fn run(&mut self, bench: &mut Bench, prompts: bool, tests: &mut Vec<Test>) -> Result<()> {
-        let Args { prompt_len, gen_len, ref depth, kernels, .. } = *self.args;
+        let Args { prompt_len, gen_len, ref depth, .. } = *self.args;
         for &depth in depth {
             let chunk = bench.session.engine().plan().options.chunk;
             let mut steps = Vec::new();
@@ -219,9 +287,9 @@ impl Run<'_> {
                 tests.push(bench.decode(depth, gen_len)?);
                 steps.push(BenchStep::Decode { depth });
             }
-            if let (Some(clock), Some(roofline)) = (kernels, &self.roofline) {
+            if let (Some(clock), Some(roofline)) = (self.clock, &self.roofline) {
                 for step in steps {
-                    self.output.push(bench.kernels(step, clock.on(&self.facts), roofline)?);
+                    self.kernels.push(bench.kernels(step, clock, roofline)?);
                 }
             }
         }

@@ -17,6 +17,9 @@ pub(super) fn text(output: &Output) -> String {
     for kernels in &output.kernels {
         text += &format!("\n{}\n\n{}", kernels.heading(), kernels.table().render());
     }
+    if let Some(versus) = &output.vs {
+        text += &format!("\n{}\n\n{}", versus.heading(), versus.table(&output.tests).render());
+    }
     text
 }
 
@@ -28,10 +31,11 @@ pub(super) fn tests(output: &Output) -> Table {
         "depth",
         "batch",
         "tokens/s",
+        "mean",
         "min",
         "max",
-        "each",
-        "ms",
+        "a sequence",
+        "seconds",
         "MB/token",
         "GB/s",
         "of copy",
@@ -46,10 +50,11 @@ pub(super) fn tests(output: &Output) -> Table {
             test.depth.to_string(),
             test.batch.to_string(),
             format!("{:.1}", test.tokens_per_s.median),
+            format!("{:.1}", test.tokens_per_s.mean),
             format!("{:.1}", test.tokens_per_s.min),
             format!("{:.1}", test.tokens_per_s.max),
             format!("{:.1}", test.tokens_per_s_per_sequence),
-            format!("{:.1}", 1e3 * test.seconds),
+            format!("{:.3}", test.seconds),
             format!("{:.2}", test.bytes_per_token / 1e6),
             format!("{:.1}", test.gb_per_s),
             share.unwrap_or_default(),
