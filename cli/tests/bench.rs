@@ -234,7 +234,7 @@ fn a_report_says_everything() {
         "| F32 | 20 | ",
         "| activations | F32 |",
         "| keys, values and other states | F16 |",
-        "| their size | 65536 bytes for 256 positions of 1 sequence |",
+        "| their size | 65536 bytes (65.5 kB) for 256 positions of 1 sequence |",
         "| prefill | 8 | 0 | 1 | ",
         "| decode | 2 | 0 | 2 | ",
         "## Time of a decode step",

@@ -92,7 +92,8 @@ fn report(args: &Args, output: &Output) -> Result<()> {
     }
     let worst = checks.iter().map(|check| check.distance).fold(0.0, f64::max);
     Err(CliError::Failure(format!(
-        "the logits of {model} on {device} are {worst:.1e} from the reference's, more than {WITHIN:.0e}"
+        "the logits of {model} on {device} are {worst:.1e} from the reference's, more than \
+         {WITHIN:.0e}"
     )))
 }
 

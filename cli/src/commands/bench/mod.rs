@@ -78,8 +78,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CLOCK", value_enum, num_args = 0..=1, require_equals = true,
           default_missing_value = "auto")]
     kernels: Option<Clock>,
-    /// Measure nothing: compare the logits of the shape of --synthetic, cut to --layers (by default 2), with
-    /// the reference's
+    /// Measure nothing: compare the logits of the shape of --synthetic, cut to --layers (by default
+    /// 2), with the reference's
     #[arg(long, conflicts_with = "kernels")]
     check: bool,
     /// Run llama.cpp's llama-bench on the same file, for the same tests, and show the ratio
@@ -149,7 +149,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     if args.prompt_len == 0 && args.gen_len == 0 {
         return Err(CliError::user("nothing to measure: --prompt-len and --gen-len are both 0"));
     }
-    let context = context(args)?;
+    let needs = needs(args)?;
     args.report.as_deref().map_or(Ok(()), report::check)?;
     let source = args.model.source(&args.plan.mapping)?;
     let file = match &args.vs {
@@ -166,6 +166,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     };
     let mut facts = gpu.facts();
     gpu.measure(&mut facts)?;
+    let context = context(args, &model, needs);
     let mut run = Run::new(args, model, gpu, facts, context);
     let tests = run.tests()?;
     if let Some(vs) = &mut vs {
@@ -204,18 +205,24 @@ fn version() -> String {
 }
 
 /// Positions that the tests need.
-fn context(args: &Args) -> Result<u32> {
+fn needs(args: &Args) -> Result<u32> {
     // At most 2^24 each.
     let depth = args.depth.iter().copied().max().unwrap_or(0);
-    let needs = depth.max(1) + args.prompt_len.max(args.gen_len + 1);
+    let needs = depth + args.prompt_len.max(args.gen_len + 1);
     match args.plan.ctx {
         Some(ctx) if ctx < needs => Err(CliError::User(format!(
             "the tests need a context of {needs}, but --ctx is {ctx}: leave it out, or measure less"
         ))),
-        Some(ctx) => Ok(ctx),
-        // A multiple of what kernels like to split.
-        None => Ok(needs.next_multiple_of(256)),
+        _ => Ok(needs),
     }
+}
+
+/// Positions of the plan: a multiple of what kernels like to split, but no more than the model was
+/// trained for where the tests need no more.
+fn context(args: &Args, model: &Model, needs: u32) -> u32 {
+    let trained = model.summary.context_length.and_then(|length| u32::try_from(length).ok());
+    let most = trained.unwrap_or(u32::MAX).max(needs);
+    args.plan.ctx.unwrap_or(needs.next_multiple_of(256).min(most))
 }
 
 /// What the tests share.

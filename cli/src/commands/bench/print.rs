@@ -56,7 +56,7 @@ pub(super) fn tests(output: &Output) -> Table {
             format!("{:.1}", test.tokens_per_s_per_sequence),
             format!("{:.3}", test.seconds),
             format!("{:.2}", test.bytes_per_token / 1e6),
-            format!("{:.1}", test.gb_per_s),
+            format!("{:.2}", test.gb_per_s),
             share.unwrap_or_default(),
             format!("{:.1}", test.dispatches_per_token),
         ]);

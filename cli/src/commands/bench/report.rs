@@ -13,7 +13,6 @@ use quarrel_ir::weight::TensorInfo;
 use quarrel_models::tokenizer::ControlText;
 use quarrel_runtime::{GenerateOptions, SamplingParams, Session};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -74,7 +73,7 @@ fn precision(plan: &Plan, graph: &Graph) -> String {
         true => "F32".into(),
         false => format!("F32; rounded to F16 as operands in {}", matrices.join(", ")),
     };
-    let options = &plan.options;
+    let (options, size) = (&plan.options, plan.bytes_of(BufferRole::State));
     let mut table = Table::new(["what", "how"]);
     table.row(["weights on the device, elements".into(), weights.join(", ")]);
     table.row(["activations".into(), activations]);
@@ -83,8 +82,9 @@ fn precision(plan: &Plan, graph: &Graph) -> String {
     table.row([
         "their size".into(),
         format!(
-            "{} bytes for {} positions of {} sequence{}",
-            plan.bytes_of(BufferRole::State),
+            "{} bytes ({}) for {} positions of {} sequence{}",
+            size,
+            bytes(size),
             options.context,
             options.slots,
             if options.slots == 1 { "" } else { "s" }
@@ -104,52 +104,62 @@ pub(super) fn text(
     sample: &Sample,
     file: Option<&Path>,
 ) -> String {
-    let mut text = format!("# Quarrel on {}\n\n", output.model);
-    let command: Vec<String> = std::env::args().collect();
-    // Writing to a string does not fail, here and below.
-    let _ = write!(
-        text,
-        "{} UTC, Quarrel {}. Command:\n\n```sh\n{}\n```\n\n",
+    let mut text = format!(
+        "# Quarrel on {}\n\n{} UTC, Quarrel {}. Command:\n\n```sh\n{}\n```\n",
+        output.model,
         system::now(),
         output.version,
-        command.join(" ")
+        command()
     );
-    let _ = write!(text, "## System\n\n{}\n", machine().markdown());
-    let _ = write!(text, "## Device\n\n{}\n", device(facts, output).markdown());
-    let _ = write!(text, "## Model\n\n{}\n", about(model).markdown());
-    let _ = write!(text, "{}\n", formats(&model.source).markdown());
-    let _ = write!(text, "## Precision\n\n{}\n", sample.precision);
-    let _ = write!(
-        text,
-        "## Tests\n\nTokens a second of {} repetition{} each.\n\n{}\n",
-        args.reps,
-        if args.reps == 1 { "" } else { "s" },
-        print::tests(output).markdown()
+    let mut section = |title: &str, body: &str| text += &format!("\n## {title}\n\n{body}");
+    section("System", &machine().markdown());
+    section("Device", &device(facts, output).markdown());
+    let formats = formats(&model.source).markdown();
+    section("Model", &format!("{}\n{formats}", about(model).markdown()));
+    section("Precision", &sample.precision);
+    let s = if args.reps == 1 { "" } else { "s" };
+    let tests = print::tests(output).markdown();
+    let head = format!(
+        "Tokens a second, of {} repetition{s} each; `tokens/s` is the median, `seconds` that of one.",
+        args.reps
     );
+    section("Tests", &format!("{head}\n\n{tests}"));
     if let Some(splits) = print::splits(&output.tests) {
-        let _ = write!(
-            text,
-            "## Time of a decode step\n\nMicroseconds. The host records later steps while the \
-             device is busy; the choice of the token is part of that.\n\n{}\n",
-            splits.markdown()
-        );
+        section("Time of a decode step", &format!("{SPLITS}\n\n{}", splits.markdown()));
     }
-    text += "## Kernels\n\nThe least time is the largest of three, summed over a kernel's \
-             dispatches: bytes at the measured copy bandwidth, operations at the measured F32 rate \
-             (not of cooperative matrices), an empty dispatch.\n\n";
-    for kernels in &output.kernels {
-        let _ = write!(text, "### {}\n\n{}\n", kernels.heading(), kernels.table().markdown());
-    }
+    section("Kernels", &kernels(output));
     if let Some(versus) = &output.vs {
-        let _ = write!(
-            text,
-            "## llama.cpp\n\n{}, by\n\n```sh\n{}\n```\n\n{}\n",
-            capital(&versus.heading()),
-            versus.command(),
-            versus.table(&output.tests).markdown()
-        );
+        let (heading, table) = (capital(&versus.heading()), versus.table(&output.tests));
+        let command = versus.command();
+        let body = format!("{heading}, by\n\n```sh\n{command}\n```\n\n{}", table.markdown());
+        section("llama.cpp", &body);
     }
-    text + &texts(args, sample, file)
+    section("Text", &texts(args, sample, file));
+    text
+}
+
+const SPLITS: &str = "Microseconds. The host records later steps while the device is busy; the \
+                      choice of the token is part of that.";
+
+const LEAST: &str = "The least time is the largest of three, summed over a kernel's dispatches: \
+                     bytes at the measured copy bandwidth, operations at the measured F32 rate \
+                     (not those of cooperative matrices), an empty dispatch.";
+
+fn kernels(output: &Output) -> String {
+    let mut text = format!("{LEAST}\n");
+    for kernels in &output.kernels {
+        text += &format!("\n### {}\n\n{}", kernels.heading(), kernels.table().markdown());
+    }
+    text
+}
+
+/// The command line of this run.
+fn command() -> String {
+    let quoted = |word: std::ffi::OsString| {
+        let word = word.to_string_lossy().into_owned();
+        if word.contains(char::is_whitespace) { format!("{word:?}") } else { word }
+    };
+    std::env::args_os().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// The first letter as a capital.
@@ -220,12 +230,12 @@ fn formats(source: &Source) -> Table {
 
 /// What both write after the same prompt.
 fn texts(args: &Args, sample: &Sample, file: Option<&Path>) -> String {
-    let mut text = format!("## Text\n\nGreedily, {TOKENS} tokens at most, after `{PROMPT}`.\n\n");
+    let mut text = format!("Greedily, {TOKENS} tokens at most, after `{PROMPT}`.\n");
     let mut add = |who: &str, said: std::result::Result<String, String>| {
-        let _ = match said {
+        text += &match said {
             // A fence longer than any in the text.
-            Ok(said) => write!(text, "{who}:\n\n~~~~~~text\n{}\n~~~~~~\n\n", said.trim_end()),
-            Err(why) => write!(text, "{who}: none ({why}).\n\n"),
+            Ok(said) => format!("\n{who}:\n\n~~~~~~text\n{}\n~~~~~~\n", said.trim_end()),
+            Err(why) => format!("\n{who}: none ({why}).\n"),
         };
     };
     add("Quarrel", sample.text.clone());
@@ -233,7 +243,7 @@ fn texts(args: &Args, sample: &Sample, file: Option<&Path>) -> String {
         let said = llama::text(bench, file, PROMPT, TOKENS);
         add("llama.cpp", said.map_err(|error| error.to_string()));
     }
-    text.trim_end().to_string() + "\n"
+    text
 }
 
 /// Refuses early what cannot be written.
