@@ -33,6 +33,9 @@ fn kernels_are_timed_by_either_clock() {
         for (step, test) in steps.iter().zip(json["tests"].as_array().unwrap()) {
             assert_eq!((&step["name"], &step["clock"]), (&test["name"], &clock.into()));
             assert_eq!(step["depth"], 3);
+            let steps = if step["name"] == "decode" { 2.0 } else { 1.0 };
+            let in_test = 1e6 * number(test, "seconds") / steps;
+            assert!((number(step, "test_step_us") / in_test - 1.0).abs() < 1e-9, "{step}");
             let kernels = step["kernels"].as_array().unwrap();
             let sum = |field: &str| kernels.iter().map(|row| number(row, field)).sum::<f64>();
             let per_step = number(test, "dispatches_per_token") * number(step, "n");

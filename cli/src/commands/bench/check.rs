@@ -35,6 +35,13 @@ struct Check {
     distance: f64,
 }
 
+impl Output {
+    fn of(model: String, device: String, checks: Vec<Check>) -> Output {
+        let passed = checks.iter().all(|check| check.distance <= WITHIN);
+        Output { model, device, within: WITHIN, passed, checks }
+    }
+}
+
 /// Compares a prompt's and a decode step's logits.
 pub(super) fn execute(args: &Args) -> Result<()> {
     if !args.model.is_synthetic() {
@@ -65,13 +72,11 @@ pub(super) fn execute(args: &Args) -> Result<()> {
     let whole = PROMPT as usize;
     // Of the second text only the last token is new: a decode step.
     let checks = vec![compare("prefill", whole)?, compare("decode", whole + 1)?];
-    let passed = checks.iter().all(|check| check.distance <= WITHIN);
-    let model = model.source.title(&model.name);
-    report(args, &Output { model, device, within: WITHIN, passed, checks })
+    report(args, &Output::of(model.source.title(&model.name), device, checks))
 }
 
 fn report(args: &Args, output: &Output) -> Result<()> {
-    let Output { model, device, passed, checks, .. } = output;
+    let Output { model, device, checks, .. } = output;
     if args.json {
         output::json(output)?;
     } else {
@@ -87,6 +92,11 @@ fn report(args: &Args, output: &Output) -> Result<()> {
         }
         output::text(&format!("{model} on {device} beside the reference\n\n{}", table.render()))?;
     }
+    verdict(output)
+}
+
+/// An error where a distance is too large.
+fn verdict(Output { model, device, passed, checks, .. }: &Output) -> Result<()> {
     if *passed {
         return Ok(());
     }
@@ -117,5 +127,19 @@ mod tests {
         assert!((distance(&[3.0, 4.5], &[3.0, 4.0]) - 0.1).abs() < 1e-9);
         assert_eq!(distance(&[f32::NAN, 4.0], &[3.0, 4.0]), f64::INFINITY);
         assert_eq!(distance(&[3.0], &[3.0, 4.0]), f64::INFINITY);
+    }
+
+    #[test]
+    fn what_is_beyond_is_a_failure() {
+        let output = |distances: [f64; 2]| {
+            let check = |distance| Check { name: "decode", tokens: 25, distance };
+            Output::of("shape".into(), "device".into(), distances.map(check).into())
+        };
+        assert!(verdict(&output([4.9e-3, 1e-5])).is_ok());
+        for worst in [5.1e-3, f64::INFINITY] {
+            let error = verdict(&output([1e-5, worst])).unwrap_err();
+            assert!(matches!(error, CliError::Failure(_)), "{error}");
+            assert!(error.to_string().contains(&format!("{worst:.1e}")), "{error}");
+        }
     }
 }

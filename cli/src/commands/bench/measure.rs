@@ -108,10 +108,10 @@ impl Bench {
         Ok(test)
     }
 
-    /// The kernels of a prompt's chunk or of a decode step.
+    /// The kernels of a prompt's chunk or of a decode step, with its time in the test.
     pub(super) fn kernels(
         &mut self,
-        step: BenchStep,
+        step: (BenchStep, Option<f64>),
         clock: KernelClock,
         roofline: &Roofline,
     ) -> Result<Kernels> {

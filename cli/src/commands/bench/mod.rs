@@ -287,12 +287,16 @@ impl<'a> Run<'a> {
             let chunk = bench.session.engine().plan().options.chunk;
             let mut steps = Vec::new();
             if prompts {
-                tests.push(bench.prefill(depth, prompt_len)?);
-                steps.push(BenchStep::Prefill { depth, tokens: chunk.min(prompt_len) });
+                let test = bench.prefill(depth, prompt_len)?;
+                let step = BenchStep::Prefill { depth, tokens: chunk.min(prompt_len) };
+                steps.push((step, (prompt_len <= chunk).then_some(1e6 * test.seconds)));
+                tests.push(test);
             }
             if gen_len > 0 {
-                tests.push(bench.decode(depth, gen_len)?);
-                steps.push(BenchStep::Decode { depth });
+                let test = bench.decode(depth, gen_len)?;
+                let us = 1e6 * test.seconds / f64::from(gen_len);
+                steps.push((BenchStep::Decode { depth }, Some(us)));
+                tests.push(test);
             }
             if let (Some(clock), Some(roofline)) = (self.clock, &self.roofline) {
                 for step in steps {
