@@ -2,7 +2,7 @@
 //! text side.
 
 use crate::background::Pending;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Result, rendered};
 use crate::options::PlanArgs;
 use crate::store::Store;
 use crate::text::{self, Text};
@@ -12,6 +12,7 @@ use quarrel_models::arch::{self, ArchFile, Facts, Summary};
 use quarrel_models::gguf::{GgufFile, Metadata};
 use quarrel_models::hf::{HfFolder, Mapping};
 use quarrel_models::synthetic::Synthetic;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -217,6 +218,10 @@ impl Model {
         if let Some(format) = plan.state_format() {
             let kept = |state: &&mut StateDecl| state.addressing == Addressing::Append;
             graph.states.iter_mut().filter(kept).for_each(|state| state.format = format);
+        }
+        if let Some(warning) = arch::unused_tensors(file, &graph, facts) {
+            // Without a standard error stream there is nobody to tell.
+            let _ = std::io::stderr().lock().write_all(rendered(&warning).as_bytes());
         }
         let summary = arch::summary(&graph, facts);
         let arch = format!("{} ({})", file.name(), file.file_name());

@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::StateFormat;
-use quarrel_ir::plan::PlanOptions;
+use quarrel_ir::plan::{self, PlanOptions};
 use std::path::PathBuf;
 
 /// Positions that a session holds where neither the user nor the model asks for fewer.
@@ -27,7 +27,8 @@ pub(crate) struct PlanArgs {
     /// Compile the graph op by op
     #[arg(long)]
     pub(crate) no_fuse: bool,
-    /// Precision: as the device does best, with keys and values kept in F16; or F32 throughout
+    /// Precision: as the device does best, with keys and values kept in F16 and long prompts
+    /// multiplied in F16 where it has matrices; or F32 throughout
     #[arg(long, value_enum, default_value_t = Precision::Auto)]
     pub(crate) precision: Precision,
     /// Positions that a sequence may have [default: the model's own, at most 4096]
@@ -45,7 +46,7 @@ pub(crate) struct PlanArgs {
 /// Precision of arithmetic, and of keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Precision {
-    /// What the device does best; keys and values in F16
+    /// What the device does best; keys and values in F16, prompts on matrix units in F16 with F32 sums
     Auto,
     /// F32 throughout
     F32,
@@ -83,6 +84,10 @@ impl PlanArgs {
             fuse: !self.no_fuse,
             weights: self.weights,
             state: None,
+            precision: match self.precision {
+                Precision::Auto => plan::Precision::Auto,
+                Precision::F32 => plan::Precision::F32,
+            },
         }
     }
 }

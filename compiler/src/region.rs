@@ -139,6 +139,18 @@ pub fn weight_behind(graph: &Graph, value: ValueId) -> Option<WeightId> {
     }
 }
 
+/// Whether the parts of weights behind `value` can be read four elements at a time.
+pub fn starts_in_fours(graph: &Graph, value: ValueId) -> bool {
+    match (graph.op(value), graph.operands(value).first()) {
+        (Op::Slice { start, len }, Some(&whole)) if is_leaf(graph, value) => {
+            let of = graph.tensor(whole).map_or(0, |t| t.last());
+            [*start, *len, of].iter().all(|n| n.is_multiple_of(4)) && starts_in_fours(graph, whole)
+        }
+        (Op::Reshape(_), Some(&whole)) => starts_in_fours(graph, whole),
+        _ => true,
+    }
+}
+
 /// The operand of `op` that is read as a matrix, row by row.
 pub fn matrix_operand(op: &Op) -> Option<usize> {
     match op {

@@ -83,17 +83,19 @@ fn check(tensor: &LoadTensor, weights: &dyn WeightSource) -> Result<u64, Runtime
             let wanted = tensor.format;
             return Err(wrong(format!("it is {format}, and nothing is converted to {wanted}")));
         }
-        let part = tensor.part_rows.saturating_mul(tensor.columns);
+        let part = tensor.part_rows.saturating_mul(tensor.row_len);
         if tensor.part_rows < tensor.rows && !part.is_multiple_of(format.block_len() as u64) {
             return Err(wrong(format!("its parts are not whole blocks of {format}")));
         }
         elements += info;
         bytes += size;
     }
-    let expected = tensor.rows.checked_mul(tensor.columns);
-    if expected != Some(elements) {
-        let (rows, columns) = (tensor.rows, tensor.columns);
-        return Err(wrong(format!("{rows} × {columns} elements expected, found {elements}")));
+    let (rows, row_len) = (tensor.rows, tensor.row_len);
+    if rows.checked_mul(row_len) != Some(elements) {
+        return Err(wrong(format!("{rows} × {row_len} elements expected, found {elements}")));
+    }
+    if tensor.columns != row_len && (!tensor.format.is_float() || tensor.columns < row_len) {
+        return Err(wrong(format!("its rows have {row_len} elements, not {}", tensor.columns)));
     }
     check_planes(tensor).map_err(wrong)?;
     Ok(bytes)
@@ -107,7 +109,7 @@ fn check_planes(tensor: &LoadTensor) -> Result<(), String> {
         return Err("the plan has the wrong number of planes".into());
     }
     for (part, planes) in (0..).zip(tensor.planes.chunks(count)) {
-        let elements = part_elements(tensor, part);
+        let elements = part_rows(tensor, part).saturating_mul(tensor.columns);
         for (index, range) in planes.iter().enumerate() {
             let needs = plane_bytes(tensor.format, index, elements);
             if needs > range.bytes.next_multiple_of(16) {
@@ -118,10 +120,10 @@ fn check_planes(tensor: &LoadTensor) -> Result<(), String> {
     Ok(())
 }
 
-/// Elements of part `part` of a tensor, 0 past its end.
-fn part_elements(tensor: &LoadTensor, part: u64) -> u64 {
+/// Rows of part `part` of a tensor, 0 past its end.
+fn part_rows(tensor: &LoadTensor, part: u64) -> u64 {
     let before = tensor.part_rows.saturating_mul(part);
-    tensor.rows.saturating_sub(before).min(tensor.part_rows) * tensor.columns
+    tensor.rows.saturating_sub(before).min(tensor.part_rows)
 }
 
 /// Bytes of data in a plane, without padding.
@@ -140,6 +142,10 @@ struct Planes<'a> {
     part: u64,
     /// Elements that are still to come.
     left: u64,
+    /// Elements of a row in the sources.
+    row_len: u64,
+    /// Bytes of zeros after each row.
+    gap: usize,
     ranges: &'a [BufferRange],
     /// Packed bytes of each plane that are not sent yet.
     waiting: Vec<Vec<u8>>,
@@ -154,7 +160,9 @@ impl<'a> Planes<'a> {
         Planes {
             format: tensor.format,
             part,
-            left: part_elements(tensor, part),
+            left: part_rows(tensor, part) * tensor.row_len,
+            row_len: tensor.row_len,
+            gap: (tensor.columns - tensor.row_len) as usize * tensor.format.block_bytes(),
             ranges: tensor.planes.chunks(count).nth(part as usize).unwrap_or_default(),
             waiting: vec![Vec::new(); count],
             sent: vec![0; count],
@@ -169,6 +177,9 @@ impl<'a> Planes<'a> {
 
     /// Adds whole blocks of `format`, expanded where the planes' own format is another.
     fn append(&mut self, format: Format, blocks: &[u8]) {
+        if self.gap > 0 {
+            return self.append_rows(format, blocks);
+        }
         self.left -= (blocks.len() / format.block_bytes() * format.block_len()) as u64;
         for (plane, waiting) in self.waiting.iter_mut().enumerate() {
             if self.format.is_float() {
@@ -179,6 +190,27 @@ impl<'a> Planes<'a> {
                 }
             } else {
                 pack(format, plane, blocks, waiting);
+            }
+        }
+    }
+
+    /// Adds whole blocks of `format` to the only plane of a float format, with zeros after each row.
+    fn append_rows(&mut self, format: Format, blocks: &[u8]) {
+        let mut values = Vec::new();
+        expand(format, self.format, blocks, &mut values);
+        let width = self.format.block_bytes();
+        let mut rest = &values[..];
+        while !rest.is_empty() {
+            // Rows are whole in a part.
+            let of_row = (self.left - 1) % self.row_len + 1;
+            let (piece, after) = rest.split_at(rest.len().min(of_row as usize * width));
+            rest = after;
+            self.left -= (piece.len() / width) as u64;
+            for waiting in &mut self.waiting {
+                waiting.extend_from_slice(piece);
+                if self.left.is_multiple_of(self.row_len) {
+                    waiting.resize(waiting.len() + self.gap, 0);
+                }
             }
         }
     }

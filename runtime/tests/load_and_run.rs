@@ -36,7 +36,15 @@ fn add_tensor(builder: &mut Builder, sources: &[&str], rows: u64, columns: u64, 
         })
         .collect();
     let sources = sources.iter().map(|&s| s.into()).collect();
-    builder.plan.load.push(LoadTensor { sources, rows, columns, format, part_rows: rows, planes });
+    builder.plan.load.push(LoadTensor {
+        sources,
+        rows,
+        row_len: columns,
+        columns,
+        format,
+        part_rows: rows,
+        planes,
+    });
 }
 
 fn planes(engine: &Engine, tensor: usize) -> Vec<Vec<u8>> {

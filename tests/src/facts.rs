@@ -18,9 +18,9 @@ pub fn llvmpipe() -> DeviceFacts {
 }
 
 /// The facts of a present device, but for those that only decide tile shapes: as if it were a
-/// discrete GPU with subgroups of 32.
-pub fn as_if_discrete(present: &DeviceFacts) -> DeviceFacts {
-    DeviceFacts { kind: DeviceKind::Discrete, subgroup_size: 32, ..present.clone() }
+/// discrete GPU with subgroups of `subgroup_size`.
+pub fn as_if_discrete(present: &DeviceFacts, subgroup_size: u32) -> DeviceFacts {
+    DeviceFacts { kind: DeviceKind::Discrete, subgroup_size, ..present.clone() }
 }
 
 fn read(text: &str) -> DeviceFacts {

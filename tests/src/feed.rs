@@ -77,7 +77,8 @@ pub fn worst(found: &[Vec<f32>], wanted: &[Vec<f32>]) -> f64 {
     found.iter().zip(wanted).map(|(found, wanted)| relative_l2(found, wanted)).fold(0.0, f64::max)
 }
 
-/// The plan for the test device as it is, or with the tile shapes of a discrete GPU.
+/// The plan for the test device as it is, or with the tile shapes of a discrete GPU that has
+/// subgroups of this size.
 ///
 /// Kernels ask for the subgroup size when they run and are right for any; facts that only decide
 /// shapes may therefore differ from the device. The device's own facts are put back, so that the
@@ -85,9 +86,9 @@ pub fn worst(found: &[Vec<f32>], wanted: &[Vec<f32>]) -> f64 {
 ///
 /// # Panics
 /// If the graph does not compile.
-pub fn plan_for(graph: &Graph, options: &PlanOptions, discrete: bool) -> Plan {
+pub fn plan_for(graph: &Graph, options: &PlanOptions, discrete: Option<u32>) -> Plan {
     let present = gpu().facts();
-    let facts = if discrete { as_if_discrete(&present) } else { present.clone() };
+    let facts = discrete.map_or(present.clone(), |size| as_if_discrete(&present, size));
     let mut plan = compile(graph, &facts, options).unwrap_or_else(|error| panic!("{error}"));
     plan.device = present;
     plan

@@ -73,7 +73,7 @@ impl Golden {
     pub fn session(&self, fuse: bool) -> Session {
         let options =
             PlanOptions { context: 1024, chunk: 64, out_rows: 64, fuse, ..PlanOptions::default() };
-        let plan = plan_for(&self.graph(), &options, false);
+        let plan = plan_for(&self.graph(), &options, None);
         let load =
             LoadOptions { phases: &[Phase::Prefill, Phase::Decode], ..LoadOptions::default() };
         let engine = Engine::load(gpu(), &plan, &self.file, load, &|_, _| ());

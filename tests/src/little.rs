@@ -85,6 +85,30 @@ pub fn product(format: Format) -> impl Strategy<Value = Little> {
     })
 }
 
+/// A feed-forward network and its parts in rows of any width: an embedding, a norm, products that
+/// meet, and a part of a weight that begins anywhere.
+pub fn odd_rows() -> impl Strategy<Value = Little> {
+    let formats = prop::array::uniform3(select(vec![Format::F32, Format::F16, Format::BF16]));
+    let sizes = (1u64..=140, 1u64..=140, 1u64..=70);
+    let norms = vec!["h", "rms_norm(h, \"norm\", 0.00001)", "layer_norm(h, \"norm\", 0.00001)"];
+    (sizes, formats, select(norms), 0u64..=5).prop_map(
+        |((width, inner, rows), formats, x, start)| {
+            let part = format!("slice(weight(\"long\"), {start}, {width})");
+            Little::new(formats[0], width)
+                .line(&format!("x = {x}"))
+                .line("y = linear(silu(linear(x, \"a\")) * linear(x, \"b\"), \"c\")")
+                .line(&format!("logits = linear((h + y) * {part}, \"w\")"))
+                .tensor("norm.weight", Format::F32, &[width])
+                .tensor("long.weight", Format::F32, &[width + 5])
+                .tensor("a.bias", Format::F32, &[inner])
+                .matrix("a", formats[1], inner, width)
+                .matrix("b", formats[2], inner, width)
+                .matrix("c", formats[2], width, inner)
+                .matrix("w", formats[1], rows, width)
+        },
+    )
+}
+
 /// Two or three products of the same rows that meet in an epilogue, and one that does not, each in
 /// its own format.
 pub fn group() -> impl Strategy<Value = Little> {
@@ -169,6 +193,15 @@ impl Block {
             .matrix("o", Format::F32, 24, heads * head);
         norm("k", norm("q", little))
     }
+}
+
+/// Blocks whose heads are no multiples of eight elements.
+pub fn odd_block() -> impl Strategy<Value = Block> {
+    (block(), 2u64..=130, 1u64..=32).prop_map(|(block, head, turned)| {
+        let head = if head.is_multiple_of(8) { head + 1 } else { head };
+        let kv_heads = if block.share * head > 256 { 1 } else { block.kv_heads };
+        Block { head, kv_heads, rope_dims: (2 * turned).min(head / 2 * 2), ..block }
+    })
 }
 
 /// Blocks of all sizes.

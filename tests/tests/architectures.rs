@@ -95,12 +95,12 @@ fn check(index: usize, variant: &Variant) -> (f64, f64) {
     };
     let one = (Phase::Decode, 1);
     let parts = [chunks(11, 7), vec![one; TOKENS - 11]].concat();
-    let fused = Runner::of(&plan_for(&graph, &options, false), &weights);
+    let fused = Runner::of(&plan_for(&graph, &options, None), &weights);
     let fused = plan_logits(&fused, &tokens, 0, &parts);
     let reference = reference_logits(&graph, &weights, &options, &tokens, 0, &parts);
     let parts = if (index / 2).is_multiple_of(4) { chunks(TOKENS, 7) } else { vec![one; TOKENS] };
     let options = PlanOptions { fuse: false, ..options };
-    let unfused = Runner::of(&plan_for(&graph, &options, false), &weights);
+    let unfused = Runner::of(&plan_for(&graph, &options, None), &weights);
     let unfused = plan_logits(&unfused, &tokens, 0, &parts);
     // Other steps, the same rows in the same order.
     (worst(&fused, &reference), worst(&[unfused.concat()], &[fused.concat()]))

@@ -96,7 +96,7 @@ fn check_logits(folder: &HfFolder, within: f64) {
     let graph = arch::select(folder, &[]).unwrap().build(folder).unwrap();
     let options = PlanOptions { context: 64, chunk: 32, out_rows: 32, ..PlanOptions::default() };
     let parts = chunks(prompt.len(), 32);
-    let runner = Runner::of(&plan_for(&graph, &options, false), folder);
+    let runner = Runner::of(&plan_for(&graph, &options, None), folder);
     let device = plan_logits(&runner, &prompt, 0, &parts);
     let reference = reference_logits(&graph, folder, &options, &prompt, 0, &parts);
     let apart = relative_l2(&device.concat(), &reference.concat());

@@ -94,7 +94,7 @@ fn a_conversation_processes_each_token_once() {
     let variant = Variant { layers: 1, ..Variant::default() };
     let weights = RandomWeights::new(9, variant.tensors());
     let options = PlanOptions { context: 128, chunk: 8, ..PlanOptions::default() };
-    let plan = plan_for(&variant.graph(), &options, false);
+    let plan = plan_for(&variant.graph(), &options, None);
     let load = || Engine::load(gpu(), &plan, &weights, LoadOptions::default(), &|_, _| ()).unwrap();
     let mut session = Session::new(load());
     let generate = |session: &mut Session, prompt: &[u32]| {

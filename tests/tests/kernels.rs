@@ -5,10 +5,10 @@
 
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::StateFormat;
-use quarrel_ir::plan::{BufferRole, Phase, PlanOptions};
+use quarrel_ir::plan::{BufferRole, Phase, PlanOptions, Precision};
 use quarrel_reference::{Interpreter, StepInputs};
 use quarrel_tests::architectures::draw;
-use quarrel_tests::differ::{Runner, relative_l2};
+use quarrel_tests::differ::{Runner, gpu, relative_l2};
 use quarrel_tests::feed::{Part, chunks, plan_for, plan_logits, reference_logits, tokens, worst};
 use quarrel_tests::little::{self, Block, Little, VOCABULARY};
 
@@ -28,11 +28,13 @@ fn distance(little: &Little, options: &PlanOptions, first: u32, parts: &[Part]) 
     let (graph, weights) = (little.graph(), little.weights(3));
     let tokens = tokens(VOCABULARY, parts.iter().map(|part| part.1).sum());
     let wanted = reference_logits(&graph, &weights, options, &tokens, first, parts);
-    let shapes = [false, true].map(|discrete| {
+    // Of its own shapes, and of a GPU with its subgroups.
+    let shapes = [None, Some(gpu().facts().subgroup_size)];
+    let distances = shapes.map(|discrete| {
         let runner = Runner::of(&plan_for(&graph, options, discrete), &weights);
         worst(&plan_logits(&runner, &tokens, first, parts), &wanted)
     });
-    shapes[0].max(shapes[1])
+    distances[0].max(distances[1])
 }
 
 fn check(what: &str, all: &[Little], parts: &[Part], options: &PlanOptions) {
@@ -62,9 +64,81 @@ fn products_in_every_format() {
     }
 }
 
+/// The same with columns that cooperative matrices take, which multiply in F16 where the device has
+/// them: its rounding is 2^-11 of each factor.
+#[test]
+fn products_by_matrices() {
+    let matrices = !gpu().facts().matrix_shapes.is_empty();
+    let within = if matrices { 1e-3 } else { WITHIN };
+    let options =
+        PlanOptions { precision: Precision::Auto, chunk: 150, out_rows: 150, ..counted() };
+    let parts = [chunks(300, 150), chunks(70, 70), vec![DECODE; 2]].concat();
+    // Without matrices the kernels are those of other tests.
+    let formats = Format::ALL.into_iter().step_by(if matrices { 1 } else { 9 });
+    for (index, format) in (0u64..).zip(formats) {
+        let (rows, columns) = (40 + 12 * index, 256 * (1 + index % 2));
+        let little = Little::new(Format::F32, columns)
+            .line("x = linear(h, \"a\") * sigmoid(linear(h, \"b\"))")
+            .line("logits = linear(h, \"c\") + slice(x, 0, 24)")
+            .matrix("a", format, rows, columns)
+            .matrix("b", Format::F16, rows, columns)
+            .matrix("c", format, 24, columns);
+        let found = distance(&little, &options, 0, &parts);
+        println!("{format:?} by matrices: {found:.1e}");
+        assert!(found < within, "{found}: {little:?}");
+    }
+}
+
+/// Rows of x that are staged in parts, and weights that take several turns to read.
+#[test]
+fn products_of_long_rows() {
+    let all =
+        [(Format::Q4_0, 6144u64), (Format::F16, 5000), (Format::Q6_K, 4864), (Format::F32, 4612)]
+            .map(|(format, columns)| {
+                Little::new(Format::F32, 64)
+                    .line("x = linear(h, \"up\")")
+                    .line("y = linear(rms_norm(x, \"norm\", 0.00001), \"down\")")
+                    .line("logits = linear(x, \"down\") + y")
+                    .matrix("up", Format::F16, columns, 64)
+                    .tensor("norm.weight", Format::F32, &[columns])
+                    .matrix("down", format, 28, columns)
+            });
+    check("long rows", &all, &[(Phase::Prefill, 3), DECODE, DECODE], &counted());
+}
+
+/// Kernels are right where subgroups are not of the size that their shapes were chosen for.
+#[test]
+fn subgroups_of_another_size() {
+    let own = gpu().facts().subgroup_size;
+    let long = Little::new(Format::F32, 64)
+        .line("logits = linear(linear(h, \"up\"), \"down\")")
+        .matrix("up", Format::F16, 6144, 64)
+        .matrix("down", Format::Q4_0, 28, 6144);
+    for little in draw(&little::group(), 3, 31).into_iter().chain([long]) {
+        let (graph, weights, parts) = (little.graph(), little.weights(3), every_count());
+        let tokens = tokens(VOCABULARY, parts.iter().map(|part| part.1).sum());
+        let wanted = reference_logits(&graph, &weights, &counted(), &tokens, 0, &parts);
+        for size in [8, 32, 64].into_iter().filter(|size| *size != own) {
+            let runner = Runner::of(&plan_for(&graph, &counted(), Some(size)), &weights);
+            let found = worst(&plan_logits(&runner, &tokens, 0, &parts), &wanted);
+            assert!(found < WITHIN, "{found} with shapes for {size}: {little:?}");
+        }
+    }
+}
+
 #[test]
 fn products_that_meet_in_an_epilogue() {
     check("groups", &draw(&little::group(), 6, 30), &every_count(), &counted());
+}
+
+#[test]
+fn rows_of_any_width() {
+    let wide = draw(&little::odd_rows(), 3, 31);
+    for fuse in [true, false] {
+        let options = PlanOptions { fuse, ..counted() };
+        let parts = [chunks(35, 33), vec![DECODE]].concat();
+        check(&format!("odd rows, fuse {fuse}"), &wide, &parts, &options);
+    }
 }
 
 /// Steps after which the context is 1, 63, 64, 65, 200, 255, 256 and 257 tokens, among others; the
@@ -112,6 +186,27 @@ fn attention_with_states_in_f32() {
 #[test]
 fn attention_with_states_in_f16() {
     check_blocks(&draw(&little::block(), 2, 41), StateFormat::F16, 0, &across_tiles());
+}
+
+/// Heads that cannot be read eight elements at a time; of those with an odd number of elements, no
+/// two fit in a word.
+#[test]
+fn attention_with_heads_of_any_size() {
+    let drawn = draw(&little::odd_block(), 2, 44);
+    let parts = [chunks(66, 40), vec![DECODE]].concat();
+    for state in [StateFormat::F32, StateFormat::F16] {
+        check_blocks(&drawn, state, 0, &parts);
+    }
+    let sized = |head: u64, half_rope: bool, block: &Block| Block {
+        head,
+        half_rope,
+        rope_dims: head / 2 * 2,
+        ..block.clone()
+    };
+    let sizes = [(5, false), (20, true), (7, true)];
+    let blocks: Vec<Block> =
+        sizes.iter().map(|(head, half)| sized(*head, *half, &drawn[0])).collect();
+    check_blocks(&blocks, StateFormat::F16, 0, &parts);
 }
 
 /// The smallest and largest heads and shares.
@@ -192,7 +287,7 @@ fn slots_decode_together() {
     let (graph, weights) = (little.graph(), little.weights(5));
     let options =
         PlanOptions { context: 40, chunk: 16, out_rows: 16, slots: 3, ..PlanOptions::default() };
-    let runner = Runner::of(&plan_for(&graph, &options, false), &weights);
+    let runner = Runner::of(&plan_for(&graph, &options, None), &weights);
     let mut oracle =
         Interpreter::new(graph, &weights, 3, 40).unwrap_or_else(|error| panic!("{error}"));
     let mut both = |phase, inputs: &StepInputs| {
@@ -240,6 +335,7 @@ fn experts_that_are_chosen_on_the_device() {
         (8u64, 2u64, 64u64, 40u64, Format::F16),
         (5, 3, 32, 96, Format::Q8_0),
         (16, 8, 256, 32, Format::Q4_K),
+        (6, 2, 30, 21, Format::F16),
     ];
     let all: Vec<Little> = all
         .into_iter()

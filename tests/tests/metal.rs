@@ -8,7 +8,7 @@ use quarrel_compiler::compile;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::Graph;
-use quarrel_ir::plan::{Access, Dispatch, Kernel, Phase, Place, Plan, PlanOptions};
+use quarrel_ir::plan::{Access, Dispatch, Kernel, Phase, Place, Plan, PlanOptions, Precision};
 use quarrel_kernels::check;
 use quarrel_tests::architectures::{draw, twenty};
 use quarrel_tests::little::{self, Little};
@@ -21,7 +21,9 @@ use std::fmt::Write;
 const METAL_BUFFERS: usize = 31;
 
 fn plan(graph: &Graph, device: &DeviceFacts, fuse: bool) -> Plan {
-    let options = PlanOptions { fuse, ..PlanOptions::default() };
+    // All rows of logits, so that small models have products of many rows too.
+    let precision = Precision::Auto;
+    let options = PlanOptions { fuse, precision, out_rows: 512, ..PlanOptions::default() };
     let plan = compile(graph, device, &options).unwrap_or_else(|error| panic!("{error}"));
     plan.verify().unwrap();
     assert_eq!(&plan.device, device);
@@ -164,8 +166,24 @@ fn every_format_on_an_apple_gpu() {
     for (seed, format) in (50u8..).zip(Format::ALL) {
         let drawn = draw(&little::product(format), 1, seed);
         check_kernels(&plan(&drawn[0].graph(), &facts::apple(), true));
+        let wide = Little::new(format, 256).line("logits = linear(h, \"w\")");
+        let plan = plan(&wide.matrix("w", format, 96, 256).graph(), &facts::apple(), true);
+        check_kernels(&plan);
+        let by_matrices = |kernel: &Kernel| kernel.variant.starts_with("F16 matrices of 8 x 8");
+        assert!(plan.kernels.iter().any(by_matrices), "{format:?}: no matrices");
         let rows = Little::new(format, 256).line("logits = h * 2");
-        check_kernels(&plan(&rows.graph(), &facts::apple(), true));
+        check_kernels(&self::plan(&rows.graph(), &facts::apple(), true));
+    }
+}
+
+/// Heads and rows that are not read four or eight elements at a time.
+#[test]
+fn odd_sizes_on_an_apple_gpu() {
+    let blocks = draw(&little::odd_block(), 4, 80).into_iter().map(|block| block.little());
+    for little in blocks.chain(draw(&little::odd_rows(), 4, 81)) {
+        for fuse in [true, false] {
+            check_kernels(&plan(&little.graph(), &facts::apple(), fuse));
+        }
     }
 }
 

@@ -43,7 +43,11 @@ fn check(little: &Little, vocabulary: u64, least_parts: u64) {
             ..PlanOptions::default()
         };
         let present = gpu().facts();
-        let facts = if discrete { as_if_discrete(&present) } else { present.clone() };
+        let facts = if discrete {
+            as_if_discrete(&present, present.subgroup_size)
+        } else {
+            present.clone()
+        };
         let plan = compile(&graph, &small(&facts), &options);
         let plan = plan.unwrap_or_else(|error| panic!("{error}: {little:?}"));
         assert!(parts(&plan) >= least_parts, "{} parts: {little:?}", parts(&plan));

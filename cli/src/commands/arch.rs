@@ -66,6 +66,8 @@ enum Action {
 struct Listed {
     name: String,
     serves: Vec<String>,
+    /// The condition under which it does.
+    when: Option<String>,
     file: String,
     builtin: bool,
 }
@@ -102,6 +104,7 @@ fn list(json: bool, given: &[PathBuf]) -> Result<()> {
     let entry = |file: &ArchFile, builtin| Listed {
         name: file.name().into(),
         serves: file.architectures().to_vec(),
+        when: file.condition().map(Into::into),
         file: file.file_name().into(),
         builtin,
     };
@@ -113,10 +116,10 @@ fn list(json: bool, given: &[PathBuf]) -> Result<()> {
     if json {
         return output::json(&all);
     }
-    let mut table = Table::new(["name", "serves", "file"]);
-    for Listed { name, serves, file, builtin } in all {
+    let mut table = Table::new(["name", "serves", "when", "file"]);
+    for Listed { name, serves, when, file, builtin } in all {
         let file = if builtin { format!("{file} (built in)") } else { file };
-        table.row([name, serves.join(", "), file]);
+        table.row([name, serves.join(", "), when.unwrap_or_default(), file]);
     }
     output::text(&table.render())?;
     match model::user_folder() {

@@ -262,7 +262,10 @@ impl Fusion<'_> {
 /// The order of units that a rotation in an epilogue needs.
 fn rope_order(rope: &Rope, head: u64) -> Result<Order, String> {
     match rope.style {
-        RopeStyle::Interleaved => Ok(Order::Plain),
+        RopeStyle::Interleaved if head.is_multiple_of(2) => Ok(Order::Plain),
+        RopeStyle::Interleaved => {
+            Err("pairs can only be kept together in heads of whole pairs".into())
+        }
         RopeStyle::Half if head.is_multiple_of(4) && rope.dims.is_multiple_of(4) => {
             Ok(Order::HalfPairs { head: head as u32, half: rope.dims / 2 })
         }

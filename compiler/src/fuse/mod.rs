@@ -42,6 +42,8 @@ struct Fusion<'g> {
     phase: Phase,
     /// Whether a prompt step yields one row of logits at most.
     one_out_row: bool,
+    /// Sequences of a decode step.
+    slots: u32,
     regions: Vec<Region>,
     /// The anchored region that computes each value.
     home: BTreeMap<ValueId, usize>,
@@ -59,6 +61,7 @@ pub fn fuse(graph: &Graph, phase: Phase, options: &PlanOptions) -> Fused {
         graph,
         phase,
         one_out_row: options.out_rows == 1,
+        slots: options.slots,
         regions: Vec::new(),
         home: BTreeMap::new(),
         needed: BTreeSet::new(),

@@ -1,7 +1,8 @@
 //! Prologue growth: values computed where they are read, row by row.
 
 use super::Fusion;
-use crate::region::{Anchor, is_leaf, label, storage};
+use crate::lower::MANY_ROWS;
+use crate::region::{Anchor, is_leaf, label, starts_in_fours, storage};
 use quarrel_ir::graph::{Op, RunDim, ValueId};
 use quarrel_ir::plan::{Phase, Place};
 use std::collections::BTreeSet;
@@ -51,9 +52,12 @@ impl Fusion<'_> {
                 self.pull(x, Into::Prologue, &mut pulled);
             }
             let out_row = self.graph.tensor(x).is_some_and(|t| t.rows == Some(RunDim::OutRows));
-            let many = self.phase == Phase::Prefill && !(out_row && self.one_out_row);
+            let many = match self.phase {
+                Phase::Prefill => !(out_row && self.one_out_row),
+                _ => self.slots >= MANY_ROWS,
+            };
             if many && pulled.normalized > 0 {
-                let reason = "many workgroups read each row of a prompt: its statistics are taken \
+                let reason = "many workgroups read each of many rows: its statistics are taken \
                               once, by a kernel of their own";
                 self.decide(x, "fuse-prologue", false, reason.into());
                 self.needed.insert(storage(self.graph, x));
@@ -179,9 +183,14 @@ impl Fusion<'_> {
 
     /// Whether every operand that repeats along a row can be read four elements at a time.
     fn repeats_in_fours(&self, value: ValueId) -> bool {
-        let width = |v: ValueId| self.graph.tensor(v).map_or(1, |t| t.width());
-        let operands = self.graph.operands(value);
-        operands.into_iter().map(width).all(|width| width == 1 || width.is_multiple_of(4))
+        let graph = self.graph;
+        let dims = |v: ValueId| graph.tensor(v).map_or(&[][..], |t| &t.dims);
+        let in_fours = |v: ValueId| {
+            let width: u64 = dims(v).iter().product();
+            let lined_up = dims(v) == dims(value) || self.row_of(value).is_multiple_of(4);
+            width == 1 || (width.is_multiple_of(4) && lined_up && starts_in_fours(graph, v))
+        };
+        graph.operands(value).into_iter().all(in_fours)
     }
 
     /// The innermost extent of a value.

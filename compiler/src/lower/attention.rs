@@ -3,7 +3,7 @@
 use super::bindings::{IoBuffer, Resource};
 use super::{Context, Launch, shapes};
 use crate::error::CompileError;
-use crate::region::{Region, label, storage};
+use crate::region::{Region, storage};
 use quarrel_ir::graph::{Op, RunDim, StateId, Type, ValueId};
 use quarrel_ir::plan::{Access, Cost, Extent};
 use quarrel_kernels::attention::AttentionKernel;
@@ -27,12 +27,6 @@ pub fn lower(
     };
     let rows = |state: StateId| &graph.states[state.0 as usize].row;
     let (kv_heads, key_size, value_size) = (rows(keys)[0], rows(keys)[1], rows(values)[1]);
-    if !key_size.is_multiple_of(8) || !value_size.is_multiple_of(8) {
-        return Err(CompileError::Unsupported {
-            what: label(graph, value),
-            why: format!("heads have {key_size} and {value_size} elements, no multiples of 8"),
-        });
-    }
     let heads = q.dims[0] as u32;
     let share = heads / kv_heads as u32;
     let shape =

@@ -2,7 +2,7 @@
 
 use super::bindings::{Bindings, IoBuffer, Resource};
 use super::weights::WeightTable;
-use crate::region::{is_leaf, storage, weight_behind};
+use crate::region::{is_leaf, starts_in_fours, storage, weight_behind};
 use quarrel_ir::graph::{
     Addressing, Graph, Input, NormKind, Normalize, Op, Ramp, Rope, RopeStyle, StateId, Type,
     ValueId, WeightId,
@@ -347,7 +347,13 @@ impl Emitter<'_> {
             RopeStyle::Interleaved => (
                 body.bind(&format!("({i} & 1u) == 1u")),
                 body.bind(&format!("{i} >> 1u")),
-                body.bind(&format!("{place} ^ 1u")),
+                match head.is_multiple_of(2) {
+                    true => body.bind(&format!("{place} ^ 1u")),
+                    // Heads of an odd size begin at odd places too.
+                    false => {
+                        body.bind(&format!("select({place} + 1u, {place} - 1u, ({i} & 1u) == 1u)"))
+                    }
+                },
             ),
             RopeStyle::Half => {
                 let second = body.bind(&format!("{i} >= {half}u"));
@@ -483,9 +489,10 @@ pub fn can_be_wide(graph: &Graph, inline: &BTreeSet<ValueId>) -> bool {
         _ => {
             fours(value)
                 && graph.operands(value).iter().all(|&o| {
-                    graph.tensor(o).is_none_or(|t| {
-                        t.dims.is_empty() || t.last().is_multiple_of(4) || t.last() == 1
-                    })
+                    starts_in_fours(graph, o)
+                        && graph.tensor(o).is_none_or(|t| {
+                            t.dims.is_empty() || t.last().is_multiple_of(4) || t.last() == 1
+                        })
                 })
         }
     })

@@ -12,6 +12,7 @@ mod top_k;
 mod weights;
 
 pub use bindings::{IoBuffer, Resource};
+pub use shapes::MANY_ROWS;
 pub use weights::WeightTable;
 
 use crate::error::CompileError;
@@ -32,6 +33,15 @@ pub struct Context<'a> {
     pub device: &'a DeviceFacts,
     pub options: &'a PlanOptions,
     pub phase: Phase,
+}
+
+/// How a state is stored: elements of 16 bits lie in pairs, so that rows or heads of an odd number of
+/// them take 32 bits each.
+pub fn state_format(state: &StateDecl, options: &PlanOptions) -> StateFormat {
+    match state.row.last() {
+        Some(last) if last % 2 == 1 => StateFormat::F32,
+        _ => state_rounding(state, options),
+    }
 }
 
 /// A region as a kernel launch, before buffers are assigned.
@@ -69,8 +79,8 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
     Ok(launch)
 }
 
-/// How a state is stored: the option speaks of keys and values.
-pub fn state_format(state: &StateDecl, options: &PlanOptions) -> StateFormat {
+/// What a state's elements are rounded to: the option speaks of keys and values.
+pub fn state_rounding(state: &StateDecl, options: &PlanOptions) -> StateFormat {
     match (state.addressing, options.state) {
         (Addressing::Append, Some(format)) => format,
         _ => state.format,
@@ -123,5 +133,11 @@ impl<'a> Context<'a> {
     /// How a state is stored under this plan's options.
     fn state_format(&self, state: StateId) -> StateFormat {
         state_format(&self.graph.states[state.0 as usize], self.options)
+    }
+
+    /// Whether the state's elements are rounded to 16 bits but stored in 32.
+    fn rounds(&self, state: StateId) -> bool {
+        let rounding = state_rounding(&self.graph.states[state.0 as usize], self.options);
+        rounding == StateFormat::F16 && self.state_format(state) == StateFormat::F32
     }
 }

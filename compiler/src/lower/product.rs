@@ -8,8 +8,8 @@ use super::{Context, Launch, Resource, shapes};
 use crate::error::CompileError;
 use crate::region::{ExpertAnchor, ProductAnchor, Region, label, multiplied, storage};
 use quarrel_ir::format::Format;
-use quarrel_ir::graph::{Op, RopeStyle, ValueId, WeightRows};
-use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place};
+use quarrel_ir::graph::{Op, RopeStyle, RunDim, ValueId, WeightRows};
+use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place, Precision};
 use quarrel_kernels::product::{
     Experts, Group, PART_ROWS, Product, Rows, epilogue_sum, segment_prefix,
 };
@@ -30,8 +30,6 @@ pub fn lower(
     let computed = prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
     let dim = context.rows(product.linears().next().unwrap_or(product.x));
     let needs = shapes::ProductNeeds {
-        // Each row has experts of its own, so rows share nothing.
-        phase: if experts.is_some() { Phase::Decode } else { context.phase_for(dim) },
         format: segments.formats[0],
         rows: product.groups.iter().map(|g| g.units * g.linears.len() as u64).sum(),
         columns,
@@ -41,6 +39,17 @@ pub fn lower(
             .formats
             .iter()
             .all(|f| f.packing().chunk == segments.formats[0].packing().chunk),
+        tokens: match (context.phase_for(dim), dim) {
+            // Each row has experts of its own, so rows share nothing.
+            _ if experts.is_some() => 1,
+            (Phase::Decode, _) => context.options.slots,
+            (_, RunDim::OutRows) => context.options.out_rows,
+            _ => context.options.step_tokens(),
+        },
+        experts: experts.is_some(),
+        matrices: context.options.precision == Precision::Auto
+            && experts.is_none()
+            && !prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_))),
     };
     let (shape, staged) = shapes::product(context.device, &needs);
     let summed = experts.is_some_and(|experts| experts.sum.is_some());
@@ -183,21 +192,30 @@ fn emit_prologue(
     x: ValueId,
     experts: Option<ExpertAnchor>,
 ) -> RowProgram {
-    let mut program = RowProgram { wide: true, ..RowProgram::default() };
     let dims = emitter.graph.tensor(x).map_or(vec![], |t| t.dims.clone());
-    let at = match (experts, &dims[..]) {
-        (None, _) => At { row: "n".into(), place: "j".into() },
-        (Some(ExpertAnchor { top, .. }), [_, columns]) => At {
+    let last = dims.last().copied().unwrap_or(1);
+    let wide = last.is_multiple_of(4);
+    let mut program = RowProgram { wide, ..RowProgram::default() };
+    let at = |place: &str| match (experts, dims.len()) {
+        (None, _) => At { row: "n".into(), place: place.into() },
+        (Some(ExpertAnchor { top, .. }), 2) => At {
             row: format!("(n / {top}u)"),
-            place: format!("(n % {top}u * {}u + j)", columns / 4),
+            place: format!("(n % {top}u * {}u + {place})", if wide { last / 4 } else { last }),
         },
         (Some(ExpertAnchor { top, .. }), _) => {
-            At { row: format!("(n / {top}u)"), place: "j".into() }
+            At { row: format!("(n / {top}u)"), place: place.into() }
         }
     };
-    statistics(emitter, &mut program, &at);
+    statistics(emitter, &mut program, &at("j"));
     let mut body = Body::default();
-    let value = emitter.value(&mut body, x, &at, true);
+    let value = if wide {
+        emitter.value(&mut body, x, &at("j"), true)
+    } else {
+        // Beyond the end of a row the weights are zeros.
+        let element = |i| at(&format!("min(4u * j + {i}u, {}u)", last - 1));
+        let four = [0, 1, 2, 3].map(|i| emitter.value(&mut body, x, &element(i), false));
+        format!("vec4({})", four.join(", "))
+    };
     program.functions.push_str(&format!(
         "fn pre(n: u32, j: u32{}) -> vec4<f32> {{\n{}    return {value};\n}}\n",
         parameters(program.statistics.len()),
@@ -251,12 +269,10 @@ fn emit_groups(
         let turned = group.members.iter().any(|m| {
             matches!(context.graph.op(*m), Op::Rope(rope) if rope.style == RopeStyle::Interleaved)
         });
-        if (step == Step::Pair || turned) && !group.units.is_multiple_of(2) {
-            return Err(CompileError::Unsupported {
-                what: label(context.graph, group.linears[0]),
-                why: format!("its {} rows cannot be taken in pairs", group.units),
-            });
-        }
+        debug_assert!(
+            !(step == Step::Pair || turned) || group.units.is_multiple_of(2),
+            "heads that are stored or turned here have whole pairs"
+        );
         let units = kernel.shape.tile / group.linears.len() as u32;
         for (position, &linear) in group.linears.iter().enumerate() {
             let own = product.experts.is_some();

@@ -57,7 +57,7 @@ fn lower_part(
     let (_, total) = output_rows(context, output);
     let width = row_width(graph, &emitter.inline).unwrap_or(total);
     let step = step_of(context, &[output], can_be_wide(graph, &emitter.inline));
-    check_pairs(graph, output, step, width)?;
+    debug_assert!(width.is_multiple_of(step.elements()), "pairs and fours are whole");
     let heads = total / width;
     let mut program =
         RowProgram { wide: step == Step::Wide, prefix: prefix.clone(), ..RowProgram::default() };
@@ -94,16 +94,6 @@ fn output_rows(context: Context<'_>, output: ValueId) -> (RunDim, u64) {
 fn row_width(graph: &Graph, inline: &BTreeSet<ValueId>) -> Option<u64> {
     let norm = inline.iter().find(|v| matches!(graph.op(**v), Op::Normalize(_)))?;
     graph.tensor(*norm).map(|t| t.last())
-}
-
-fn check_pairs(graph: &Graph, output: ValueId, step: Step, width: u64) -> Result<(), CompileError> {
-    if step != Step::Pair || width.is_multiple_of(2) {
-        return Ok(());
-    }
-    Err(CompileError::Unsupported {
-        what: crate::region::label(graph, output),
-        why: format!("cache rows of 16-bit floats have an even number of elements, not {width}"),
-    })
 }
 
 /// Emits the statistics of every normalisation in the region, in order.

@@ -7,14 +7,17 @@
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::plan::Phase;
+use quarrel_kernels::product::Matrices;
 use quarrel_kernels::{attention, product};
 
 /// Bytes of x that a product may stage in workgroup memory.
 const STAGE_BYTES: u64 = 16 << 10;
 
+/// Workgroups that keep a large GPU busy.
+const ENOUGH_GROUPS: u64 = 96;
+
 /// What decides the shape of a product.
 pub struct ProductNeeds {
-    pub phase: Phase,
     pub format: Format,
     /// Weight rows altogether.
     pub rows: u64,
@@ -25,31 +28,131 @@ pub struct ProductNeeds {
     pub computed: bool,
     /// Whether all matrices have chunks of the same length.
     pub same_chunk: bool,
+    /// Most rows of x of a step.
+    pub tokens: u32,
+    /// Whether the weights are those of experts.
+    pub experts: bool,
+    /// Whether cooperative matrices may be used: they round x to F16 and take no statistics.
+    pub matrices: bool,
 }
 
 /// Tile sizes of a product and whether x is staged.
 pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, bool) {
     let software = device.kind == DeviceKind::Cpu;
     let subgroup = device.subgroup_size.max(4);
-    let prompt = needs.phase == Phase::Prefill;
-    let (tokens, rows, threads, blocks) = match (software, prompt) {
-        (true, false) => (1, 2, subgroup, 32),
-        (true, true) => (4, 12, subgroup, 4),
-        (false, false) => (1, gpu_rows(needs), 4 * subgroup, 4),
-        (false, true) => (8, 4, 4 * subgroup, 4),
+    let (one, many) = (needs.tokens == 1, needs.tokens >= MANY_ROWS);
+    if let Some(shape) = matrices(device, needs).filter(|_| many && !software) {
+        return (shape, false);
+    }
+    let (tokens, rows, threads, blocks) = match (software, one, many) {
+        (true, true, _) => (1, 2, subgroup, 32),
+        (true, false, _) => (4, 12, subgroup, 4),
+        (false, true, _) => (1, gpu_rows(needs), 4 * subgroup, 4),
+        (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4 * subgroup, 4),
+        (false, false, true) => (8, 4, 4 * subgroup, 4),
     };
     let threads = threads.min(device.max_workgroup_threads);
     // Blocks of rows and fours of units fill each linear's share of a tile.
     let step = needs.linears.max(1) * 4 * rows / gcd(4, rows);
     let tile = (rows * blocks).next_multiple_of(step);
     let staged = needs.computed && needs.columns * 4 * u64::from(tokens) <= STAGE_BYTES;
-    let unroll = tokens * rows <= 16;
-    let mut shape = product::Shape { tokens, rows, tile, threads, unroll, held: None };
-    if software && !prompt && holds(needs, subgroup) {
+    let mut shape = product::Shape::plain(tokens, rows, tile, threads);
+    if !software && !many && needs.same_chunk && !needs.experts {
+        // A block of rows for each subgroup.
+        let threads = tile / rows * subgroup;
+        if threads <= device.max_workgroup_threads {
+            shape = product::Shape {
+                threads,
+                fetched: Some(fetched(needs, subgroup, tokens, rows)),
+                ..shape
+            };
+            // Lanes whose chunks are long would read x far apart from each other.
+            let far_apart = needs.format.packing().chunk >= 16;
+            return (shape, needs.computed || far_apart);
+        }
+    }
+    if software && one && holds(needs, subgroup) {
         shape = product::Shape { held: Some(subgroup), ..shape };
         return (shape, false);
     }
     (shape, staged)
+}
+
+/// Rows of x from which on matrices pay.
+pub const MANY_ROWS: u32 = 9;
+
+/// Rows of x and of weights of a workgroup, how many subgroups share each, and columns of a step.
+type Tile = (u32, u32, (u32, u32), u32);
+
+/// Tiles by cooperative matrices, largest first.
+const TILES: [Tile; 3] = [(128, 128, (4, 2), 32), (64, 64, (2, 2), 32), (32, 64, (1, 4), 32)];
+/// The same for up to 32 rows of x: steps are long, because the weights come from memory.
+const TILES_32: [Tile; 5] = [
+    (32, 64, (2, 4), 128),
+    (32, 32, (2, 2), 128),
+    (32, 64, (2, 4), 64),
+    (32, 16, (2, 1), 64),
+    (32, 64, (1, 4), 32),
+];
+/// The same for up to 16.
+const TILES_16: [Tile; 5] = [
+    (16, 64, (1, 4), 128),
+    (16, 32, (1, 2), 128),
+    (16, 64, (1, 4), 64),
+    (16, 16, (1, 1), 64),
+    (16, 64, (1, 4), 32),
+];
+
+/// Tile sizes of a product by cooperative matrices, where the device and the product allow them.
+///
+/// Large tiles read memory less often; small ones give every processor something to do.
+fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape> {
+    let subgroup = device.subgroup_size;
+    let square = |size: &u32| device.matrix_shapes.contains(&(*size, *size, *size));
+    let size = [16, 8].into_iter().find(square)?;
+    if !needs.matrices || !device.shader_f16 {
+        return None;
+    }
+    let made = |&(tokens, tile, subgroups, depth): &Tile| {
+        let held = (tokens / size / subgroups.0, tile / size / subgroups.1);
+        let matrices = Matrices { size, subgroups, held, depth };
+        let threads = subgroups.0 * subgroups.1 * subgroup;
+        let fits = needs.columns.is_multiple_of(u64::from(depth))
+            && held.0.min(held.1) > 0
+            && matrices.divides(threads)
+            && tile.is_multiple_of(4 * needs.linears.max(1))
+            && threads <= device.max_workgroup_threads
+            && matrices.workgroup_bytes() <= device.max_workgroup_bytes;
+        let groups = u64::from(needs.tokens.div_ceil(tokens)) * needs.rows.div_ceil(tile.into());
+        let plain = product::Shape::plain(tokens, 1, tile, threads);
+        let shape = product::Shape { matrices: Some(matrices), ..plain };
+        fits.then_some((shape, groups))
+    };
+    let tiles: &[Tile] = match needs.tokens {
+        0..=16 => &TILES_16,
+        17..=32 => &TILES_32,
+        _ => &TILES,
+    };
+    let fitting: Vec<_> = tiles.iter().filter_map(made).collect();
+    let enough = fitting.iter().find(|(_, groups)| *groups >= ENOUGH_GROUPS);
+    enough.or(fitting.last()).map(|(shape, _)| *shape)
+}
+
+/// Most chunks that a lane reads ahead: each is four registers or more, and what is not in flight in
+/// one subgroup is in another.
+const MOST_AHEAD: u32 = 4;
+
+/// How far ahead a subgroup that holds `rows` rows reads weights, and how much of x is staged.
+fn fetched(needs: &ProductNeeds, lanes: u32, tokens: u32, rows: u32) -> product::Fetched {
+    let chunk = needs.format.packing().chunk as u32;
+    let chunks = needs.columns as u32 / chunk;
+    let most = (MOST_AHEAD / rows / tokens).max(1);
+    // Turns of equal length.
+    let turns = chunks.div_ceil(lanes * most);
+    let ahead = chunks.div_ceil(lanes * turns);
+    // Where all of x does not fit, whole turns of it.
+    let part = STAGE_BYTES as u32 / (4 * tokens * chunk * lanes * ahead);
+    product::Fetched { lanes, ahead, staged: (part > 0 && part < turns).then_some(part) }
 }
 
 /// Whether a subgroup's lanes can hold a row of x: up to 8 steps of 8 vectors each.
@@ -89,7 +192,7 @@ pub fn attention(
     value_size: u32,
 ) -> attention::Shape {
     let software = device.kind == DeviceKind::Cpu;
-    let least = (value_size / 8).next_power_of_two();
+    let least = value_size.div_ceil(8).next_power_of_two();
     let (tokens, heads, threads, positions) = match (software, phase) {
         (true, Phase::Prefill) => (4, 1, 16, 4),
         (true, _) => (1, share.min(4), 16, 4),
@@ -105,7 +208,8 @@ pub fn attention(
     };
     // Fewer tokens where large heads would not fit.
     while shape.tokens > 1
-        && 4 * (shape.tokens * shape.heads * (key_size + shape.tile() + 3)) + 32 * shape.threads
+        && 4 * (shape.tokens * shape.heads * (key_size.next_multiple_of(8) + shape.tile() + 3))
+            + 32 * shape.threads
             > device.max_workgroup_bytes
     {
         shape.tokens /= 2;

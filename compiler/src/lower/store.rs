@@ -61,6 +61,10 @@ pub fn store(
     };
     let x = context.graph.operands(output)[1];
     let a = emitter.value(&mut body, x, &first, false);
+    let rounded = |x: &str| match context.rounds(state) {
+        true => format!("unpack2x16float(pack2x16float(vec2<f32>({x}, 0.0))).x"),
+        false => x.to_string(),
+    };
     let (slots, positions) = (emitter.io(IoBuffer::Slots), emitter.io(IoBuffer::Positions));
     let live = emitter.io(IoBuffer::Live);
     let width = context.graph.states[state.0 as usize].width();
@@ -81,9 +85,9 @@ pub fn store(
         }
         (StateFormat::F32, Step::Pair) => {
             let b = emitter.value(&mut body, x, &second, false);
-            format!("{name}[{cell}] = {a}; {name}[{cell} + 1u] = {b};")
+            format!("{name}[{cell}] = {}; {name}[{cell} + 1u] = {};", rounded(&a), rounded(&b))
         }
-        (StateFormat::F32, _) => format!("{name}[{cell}] = {a};"),
+        (StateFormat::F32, _) => format!("{name}[{cell}] = {};", rounded(&a)),
     };
     format!("{}    if ({live}[{slots}[{row}]] != 0u) {{ {assign} }}\n", body.text)
 }

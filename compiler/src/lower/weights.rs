@@ -36,7 +36,7 @@ pub struct Matrix {
     pub tensor: usize,
     /// Format on the device.
     pub format: Format,
-    /// Elements of a row.
+    /// Elements of a row on the device: those of the model, then zeros up to a whole chunk.
     pub columns: u64,
     /// Its first row in the tensor; 0 for a matrix in parts.
     pub first_row: u64,
@@ -161,7 +161,7 @@ impl Builder<'_> {
                 continue;
             }
             if let Some(&last) = run.last()
-                && (self.format(last)? != self.format(id)? || !self.fits(&run, id)?)
+                && (self.format(last) != self.format(id) || !self.fits(&run, id))
             {
                 self.place_matrix(&std::mem::take(&mut run))?;
             }
@@ -184,23 +184,18 @@ impl Builder<'_> {
     }
 
     /// The format of a matrix on the device.
-    fn format(&self, id: WeightId) -> Result<Format, CompileError> {
+    fn format(&self, id: WeightId) -> Format {
         let info = &self.graph.weights[id.0 as usize];
         let wanted = self.expand.unwrap_or(info.format);
-        let whole = |format: Format| {
-            let chunk = format.packing().chunk as u64;
-            info.row_len().is_multiple_of(chunk) && format.row_bytes(info.row_len()).is_some()
-        };
-        match [wanted, Format::F32].into_iter().find(|format| whole(*format)) {
-            Some(format) => Ok(format),
-            None => Err(CompileError::Unsupported {
-                what: format!("the tensor {:?}", info.name),
-                why: format!(
-                    "its rows have {} elements, which is no multiple of 4",
-                    info.row_len()
-                ),
-            }),
-        }
+        let chunk = wanted.packing().chunk as u64;
+        let whole = info.row_len().is_multiple_of(chunk);
+        if whole && wanted.row_bytes(info.row_len()).is_some() { wanted } else { Format::F32 }
+    }
+
+    /// Elements of a row of a matrix on the device, whole chunks.
+    fn columns(&self, id: WeightId) -> u64 {
+        let chunk = self.format(id).packing().chunk as u64;
+        self.graph.weights[id.0 as usize].row_len().next_multiple_of(chunk)
     }
 
     fn rows(&self, id: WeightId) -> u64 {
@@ -209,10 +204,9 @@ impl Builder<'_> {
     }
 
     /// Whether the matrices of `run` and `id` can share a binding.
-    fn fits(&self, run: &[WeightId], id: WeightId) -> Result<bool, CompileError> {
+    fn fits(&self, run: &[WeightId], id: WeightId) -> bool {
         let rows: u64 = run.iter().chain([&id]).map(|id| self.rows(*id)).sum();
-        let columns = self.graph.weights[id.0 as usize].row_len();
-        Ok(self.binds(self.format(id)?, rows * columns))
+        self.binds(self.format(id), rows * self.columns(id))
     }
 
     /// Whether each plane of this many elements fits in a binding.
@@ -235,10 +229,10 @@ impl Builder<'_> {
     }
 
     fn place_matrix(&mut self, ids: &[WeightId]) -> Result<(), CompileError> {
-        let format = self.format(ids[0])?;
-        let columns = self.graph.weights[ids[0].0 as usize].row_len();
+        let (format, columns) = (self.format(ids[0]), self.columns(ids[0]));
+        let row_len = self.graph.weights[ids[0].0 as usize].row_len();
         let rows = ids.iter().map(|id| self.rows(*id)).sum();
-        let planes = self.place(ids, format, rows, columns)?;
+        let planes = self.place(ids, format, rows, (row_len, columns))?;
         let tensor = self.table.load.len() - 1;
         let mut first_row = 0;
         for &id in ids {
@@ -253,18 +247,19 @@ impl Builder<'_> {
 
     fn place_vector(&mut self, id: WeightId) -> Result<(), CompileError> {
         let columns = self.graph.weights[id.0 as usize].elements();
-        let planes = self.place(&[id], Format::F32, 1, columns)?;
+        let planes = self.place(&[id], Format::F32, 1, (columns, columns))?;
         self.table.vectors.insert(id, planes[0]);
         Ok(())
     }
 
-    /// Finds room for a tensor and adds it to the load program.
+    /// Finds room for a tensor, whose rows have `row_len` elements in the file and `columns` on the
+    /// device, and adds it to the load program.
     fn place(
         &mut self,
         ids: &[WeightId],
         format: Format,
         rows: u64,
-        columns: u64,
+        (row_len, columns): (u64, u64),
     ) -> Result<Vec<BufferRange>, CompileError> {
         let packing = format.packing();
         let names = ids.iter().map(|id| self.graph.weights[id.0 as usize].name.clone());
@@ -287,7 +282,7 @@ impl Builder<'_> {
                 planes.push(self.allocate(packing.plane_bytes(plane, elements)));
             }
         }
-        let tensor = LoadTensor { sources, rows, columns, format, part_rows, planes };
+        let tensor = LoadTensor { sources, rows, row_len, columns, format, part_rows, planes };
         let planes = tensor.planes.clone();
         self.table.load.push(tensor);
         Ok(planes)

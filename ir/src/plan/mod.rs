@@ -23,7 +23,7 @@ use crate::graph::{RunDim, StateFormat};
 use serde::{Deserialize, Serialize};
 
 /// Version of the plan's data format; a runtime refuses any other.
-pub const PLAN_VERSION: u32 = 2;
+pub const PLAN_VERSION: u32 = 3;
 
 /// A compiled plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,6 +82,19 @@ pub struct PlanOptions {
     pub weights: Option<Format>,
     /// Overrides the storage format of states.
     pub state: Option<StateFormat>,
+    /// What products may round.
+    pub precision: Precision,
+}
+
+/// Precision of arithmetic. Sums are F32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Products of many rows may round both factors to F16, where the device multiplies matrices so.
+    Auto,
+    /// F32 throughout.
+    #[default]
+    F32,
 }
 
 impl PlanOptions {
@@ -101,6 +114,7 @@ impl Default for PlanOptions {
             fuse: true,
             weights: None,
             state: None,
+            precision: Precision::F32,
         }
     }
 }
@@ -379,7 +393,8 @@ impl Extent {
 /// One packed matrix or vector of the load program: the named tensors' rows one after another, each
 /// expanded to `format` where its own differs, split into planes as [`crate::packing`] says.
 ///
-/// Only F32, F16 and BF16 can be expanded to; a vector of any shape is one row. A matrix that is too
+/// Only F32, F16 and BF16 can be expanded to, or have zeros after each row; a vector of any shape is
+/// one row. A matrix that is too
 /// large for one binding lies in parts of `part_rows` rows, each with planes of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadTensor {
@@ -387,7 +402,9 @@ pub struct LoadTensor {
     pub sources: Vec<String>,
     /// Rows altogether.
     pub rows: u64,
-    /// Elements of a row.
+    /// Elements of a row in the sources.
+    pub row_len: u64,
+    /// Elements of a row on the device: what the sources do not have is zeros.
     pub columns: u64,
     /// Format on the device.
     pub format: Format,

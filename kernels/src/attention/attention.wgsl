@@ -14,6 +14,8 @@ const SHARE = {{share}}u;
 const KV_HEADS = {{kv_heads}}u;
 const KEY4 = {{key4}}u;
 const VALUE4 = {{value4}}u;
+const KEY_ROW = {{key_row}}u;
+const VALUE_ROW = {{value_row}}u;
 const THREADS = {{threads}}u;
 const TILE = {{tile}}u;
 const PARTS = {{parts}}u;
@@ -47,7 +49,7 @@ fn main(
     for (var i = tid; i < QUERIES * KEY4; i += THREADS) {
         let query = i / KEY4;
         let n = min(first + query / HEADS, count - 1u);
-        queries[i] = q[(n * ALL_HEADS + head + query % HEADS) * KEY4 + i % KEY4] * {{scale}};
+        queries[i] = load_query(n * ALL_HEADS + head + query % HEADS, i % KEY4) * {{scale}};
     }
     for (var i = tid; i < QUERIES; i += THREADS) {
         maxima[i] = LOWEST;
@@ -86,7 +88,7 @@ fn main(
 {{rescale}}
         if (part < PARTS) {
             for (var i = part; i < used; i += PARTS) {
-                let value = load_value((cache_row(slot, base + i) * KV_HEADS + kv) * (VALUE4 / 2u) + chunk);
+                let value = load_value((cache_row(slot, base + i) * KV_HEADS + kv) * VALUE_ROW, chunk);
 {{accumulate}}
             }
         }

@@ -1,6 +1,6 @@
 //! The attention family: queries against cached keys and values of their slot.
 //!
-//! It applies where head sizes are multiples of 8. Tokens that share a workgroup must be of one slot
+//! Heads of multiples of 8 elements are read eight at a time, others element by element. Tokens that share a workgroup must be of one slot
 //! at ascending positions, which holds for prompt steps; decode steps take one token a workgroup.
 
 use crate::row_program::float;
@@ -19,9 +19,9 @@ pub struct AttentionKernel {
     pub heads: u32,
     /// Key and value heads.
     pub kv_heads: u32,
-    /// Elements of a query or key head, a multiple of 8.
+    /// Elements of a query or key head; an even number where keys are stored in 16 bits.
     pub key_size: u32,
-    /// Elements of a value head, a multiple of 8.
+    /// Elements of a value head; an even number where values are stored in 16 bits.
     pub value_size: u32,
     /// Positions of a slot's state.
     pub context: u32,
@@ -44,7 +44,7 @@ pub struct Shape {
     pub tokens: u32,
     /// Query heads of a workgroup; divides the heads that share a key head.
     pub heads: u32,
-    /// Threads of a workgroup, at least `value_size / 8`.
+    /// Threads of a workgroup, at least an eighth of `value_size`.
     pub threads: u32,
     /// Positions that each thread scores at once: each query is read once for all of them.
     pub positions: u32,
@@ -61,19 +61,20 @@ impl AttentionKernel {
     /// The kernel's bindings: `q`, `keys`, `values`, `slots`, `positions`, `out`, then the extra
     /// ones.
     pub fn bindings(&self) -> Vec<Binding> {
-        let state = |format| match format {
-            StateFormat::F16 => "vec4<u32>",
-            StateFormat::F32 => "vec4<f32>",
+        let state = |format, size| match (format, in_eights(size)) {
+            (StateFormat::F16, true) => "vec4<u32>",
+            (StateFormat::F16, false) => "u32",
+            (StateFormat::F32, _) => floats(size),
         };
         let read =
             |name: &str, element| Binding { name: name.into(), element, access: Access::Read };
         let mut all = vec![
-            read("q", "vec4<f32>"),
-            read("keys", state(self.key_format)),
-            read("values", state(self.value_format)),
+            read("q", floats(self.key_size)),
+            read("keys", state(self.key_format, self.key_size)),
+            read("values", state(self.value_format, self.value_size)),
             read("slots", "u32"),
             read("positions", "u32"),
-            Binding { name: "out".into(), element: "vec4<f32>", access: Access::Write },
+            Binding { name: "out".into(), element: floats(self.value_size), access: Access::Write },
         ];
         all.extend(self.extra.iter().cloned());
         all
@@ -86,7 +87,9 @@ impl AttentionKernel {
     /// Bytes of workgroup memory.
     pub fn workgroup_bytes(&self) -> u32 {
         let queries = self.queries();
-        4 * (queries * self.key_size + queries * self.shape.tile() + 3 * queries)
+        4 * (queries * self.key_size.next_multiple_of(8)
+            + queries * self.shape.tile()
+            + 3 * queries)
             + 32 * self.shape.threads
     }
 
@@ -101,8 +104,12 @@ impl AttentionKernel {
                 format!("positions[first] - min(positions[first], {}u)", window.max(1) - 1)
             }
         };
-        let loads = load_function("load_key", "keys", self.key_format)
-            + &load_function("load_value", "values", self.value_format)
+        let (key_size, value_size) = (self.key_size, self.value_size);
+        let [key8, value8] = [key_size, value_size].map(|size| size.div_ceil(8));
+        let loads = load_function("load_key", "keys", self.key_format, key_size)
+            + &load_function("load_value", "values", self.value_format, value_size)
+            + &load_query(key_size)
+            + &store_out(value_size)
             + &self.slope_text();
         let wgsl = fill(
             include_str!("attention.wgsl"),
@@ -114,13 +121,15 @@ impl AttentionKernel {
                 ("all_heads", &number(self.heads)),
                 ("share", &number(self.heads / self.kv_heads)),
                 ("kv_heads", &number(self.kv_heads)),
-                ("key4", &number(self.key_size / 4)),
-                ("value4", &number(self.value_size / 4)),
+                ("key4", &number(2 * key8)),
+                ("value4", &number(2 * value8)),
+                ("key_row", &number(row_stride(key_size))),
+                ("value_row", &number(row_stride(value_size))),
                 ("threads", &number(threads)),
                 ("tile", &number(self.shape.tile())),
-                ("parts", &number(threads / (self.value_size / 8))),
+                ("parts", &number(threads / value8)),
                 ("cache_row", &cache_row(CacheRows { rows: self.context, ring: false })),
-                ("query_vectors", &number(queries * self.key_size / 4)),
+                ("query_vectors", &number(2 * queries * key8)),
                 ("weight_count", &number(queries * self.shape.tile())),
                 ("part_vectors", &number(2 * threads)),
                 ("loads", &loads),
@@ -177,13 +186,13 @@ impl AttentionKernel {
             // Positions beyond the newest are scored like the newest, then masked.
             let _ = writeln!(
                 text,
-                "        let row_{p} = (cache_row(slot, min(position_{p}, newest)) * KV_HEADS + kv) * (KEY4 / 2u);"
+                "        let row_{p} = (cache_row(slot, min(position_{p}, newest)) * KV_HEADS + kv) * KEY_ROW;"
             );
             text.push_str(&self.each_query(|i| format!("        var score_{i}_{p} = 0.0;\n")));
         }
         text.push_str("        for (var c = 0u; c < KEY4 / 2u; c++) {\n");
         for p in 0..positions {
-            let _ = writeln!(text, "            let key_{p} = load_key(row_{p} + c);");
+            let _ = writeln!(text, "            let key_{p} = load_key(row_{p}, c);");
         }
         text.push_str(&self.each_query(|i| {
             let mut lines = format!(
@@ -269,7 +278,7 @@ impl AttentionKernel {
                  for (var j = tid; j < VALUE4; j += THREADS) {{\n            \
                  var total = vec4<f32>();\n            \
                  for (var k = 0u; k < PARTS; k++) {{ total += parts[k * VALUE4 + j]; }}\n            \
-                 out[((first + {t}u) * ALL_HEADS + head + {h}u) * VALUE4 + j] = total / totals[{i}];\n        }}\n    }}\n{after}"
+                 store_out((first + {t}u) * ALL_HEADS + head + {h}u, j, total / totals[{i}]);\n        }}\n    }}\n{after}"
             )
         })
     }
@@ -301,15 +310,73 @@ pub fn cache_row(rows: CacheRows) -> String {
     )
 }
 
-/// A function that loads eight elements of a state.
-fn load_function(name: &str, binding: &str, format: StateFormat) -> String {
-    match format {
-        StateFormat::F16 => format!(
-            "fn {name}(chunk: u32) -> Eight {{\n    let w = {binding}[chunk];\n    \
-             return Eight(vec4(unpack2x16float(w.x), unpack2x16float(w.y)), vec4(unpack2x16float(w.z), unpack2x16float(w.w)));\n}}\n"
+/// Whether heads of `size` elements are read eight elements at a time.
+const fn in_eights(size: u32) -> bool {
+    size.is_multiple_of(8)
+}
+
+/// The type under which floats of heads of `size` elements are bound.
+const fn floats(size: u32) -> &'static str {
+    if in_eights(size) { "vec4<f32>" } else { "f32" }
+}
+
+/// From one head of a state to the next, in what [`load_function`] counts.
+const fn row_stride(size: u32) -> u32 {
+    if in_eights(size) { size / 8 } else { size }
+}
+
+/// A function that loads chunk `c` of eight elements of a state's head. Beyond the end of a head are
+/// elements of its own again: queries have zeros there, and such sums of values are not stored.
+fn load_function(name: &str, binding: &str, format: StateFormat, size: u32) -> String {
+    let words = |words: [String; 4]| {
+        let [x, y, z, w] = words.map(|word| format!("unpack2x16float({word})"));
+        format!("Eight(vec4({x}, {y}), vec4({z}, {w}))")
+    };
+    let (last, pair) = (size.saturating_sub(1), size.saturating_sub(2));
+    let body = match (format, in_eights(size)) {
+        (StateFormat::F16, true) => format!(
+            "let w = {binding}[head + c];\n    return {};",
+            words(["w.x", "w.y", "w.z", "w.w"].map(String::from))
         ),
-        StateFormat::F32 => format!(
-            "fn {name}(chunk: u32) -> Eight {{ return Eight({binding}[2u * chunk], {binding}[2u * chunk + 1u]); }}\n"
+        (StateFormat::F32, true) => {
+            format!("return Eight({binding}[2u * (head + c)], {binding}[2u * (head + c) + 1u]);")
+        }
+        (StateFormat::F16, false) => {
+            let word = |i| format!("{binding}[(head + min(8u * c + {}u, {pair}u)) / 2u]", 2 * i);
+            format!("return {};", words([0, 1, 2, 3].map(word)))
+        }
+        (StateFormat::F32, false) => {
+            let element = |i| format!("{binding}[head + min(8u * c + {i}u, {last}u)]");
+            let [low, high] = [[0, 1, 2, 3], [4, 5, 6, 7]].map(|four| four.map(element).join(", "));
+            format!("return Eight(vec4({low}), vec4({high}));")
+        }
+    };
+    format!("fn {name}(head: u32, c: u32) -> Eight {{\n    {body}\n}}\n")
+}
+
+/// The function that loads four elements of a query head, zeros beyond its end.
+fn load_query(size: u32) -> String {
+    let body = match in_eights(size) {
+        true => "q[head * KEY4 + j]".to_string(),
+        false => {
+            let last = size.saturating_sub(1);
+            let element = |i| {
+                let at = format!("4u * j + {i}u");
+                format!("select(0.0, q[head * {size}u + min({at}, {last}u)], {at} < {size}u)")
+            };
+            format!("vec4({})", [0, 1, 2, 3].map(element).join(", "))
+        }
+    };
+    format!("fn load_query(head: u32, j: u32) -> vec4<f32> {{ return {body}; }}\n")
+}
+
+/// The function that stores four elements of a head's result, those of them that it has.
+fn store_out(size: u32) -> String {
+    let body = match in_eights(size) {
+        true => "out[head * VALUE4 + j] = four;".to_string(),
+        false => format!(
+            "for (var i = 0u; i < 4u; i++) {{ if (4u * j + i < {size}u) {{ out[head * {size}u + 4u * j + i] = four[i]; }} }}"
         ),
-    }
+    };
+    format!("fn store_out(head: u32, j: u32, four: vec4<f32>) {{ {body} }}\n")
 }

@@ -77,6 +77,17 @@ impl Snippet {
     pub fn text(&self, prefix: &str) -> String {
         self.text.concat().replace('$', prefix)
     }
+
+    /// The same with the struct of another tensor of the format, whose names begin with `owner`.
+    pub fn text_beside(&self, prefix: &str, owner: &str) -> String {
+        let text = self.text.concat();
+        // Each snippet has its struct in one line.
+        let rest: String = text
+            .lines()
+            .filter(|line| !line.starts_with("struct $raw"))
+            .fold(String::new(), |all, line| all + line + "\n");
+        rest.replace("$raw", &format!("{owner}raw")).replace('$', prefix)
+    }
 }
 
 /// The bindings of a packed tensor's planes under `prefix`.

@@ -32,7 +32,7 @@ impl Product {
             );
             let _ = writeln!(text, "    let used_{step} = lane + {}u < {chunks}u;", step * lanes);
             for unit in 0..units {
-                let x = self.x(0, &format!("chunk_{step} * {units}u + {unit}u"));
+                let x = self.computed(0, &format!("chunk_{step} * {units}u + {unit}u"));
                 let _ = writeln!(
                     text,
                     "    let x_{step}_{unit} = select(vec4<f32>(), {x}, used_{step});"
@@ -67,10 +67,16 @@ impl Product {
         for r in 0..self.shape.rows {
             let _ = writeln!(text, "            var sum_{r} = 0.0;");
             for step in 0..steps {
-                let _ = writeln!(
-                    text,
-                    "            {{\n            let raw = {p}load(row_{r} * {chunks}u + chunk_{step});"
-                );
+                let read = format!("{p}load(row_{r} * {chunks}u + chunk_{step})");
+                // Lanes without a chunk read nothing.
+                let _ = match (step + 1) * lanes > chunks {
+                    false => writeln!(text, "            {{\n            let raw = {read};"),
+                    true => writeln!(
+                        text,
+                        "            {{\n            var raw: {}raw;\n            if (used_{step}) {{ raw = {read}; }}",
+                        segment_prefix(self.owner(index))
+                    ),
+                };
                 for first in (0..units).step_by(form.group as usize) {
                     text.push_str(&self.held_group(index, (r, step, first)));
                 }

@@ -4,9 +4,13 @@
 //! one row of x (decode) and many (prompts): what differs is how many rows of x and of the weights a
 //! subgroup holds at a time.
 
+mod fetched;
 mod held;
+mod matrix;
 mod text;
 
+pub use fetched::Fetched;
+pub use matrix::Matrices;
 pub use text::{epilogue_sum, unit_place};
 
 use crate::row_program::RowProgram;
@@ -33,7 +37,8 @@ pub struct Product {
     /// Vectors of four of what the first workgroup along the weights stores besides: a function
     /// `aside_I(n, j, s…)` in the prologue each.
     pub aside: Vec<u32>,
-    /// Whether x is computed once a workgroup and kept in workgroup memory.
+    /// Whether x is computed once a workgroup and kept in workgroup memory: all of it or, where
+    /// weights are read ahead, as much as [`Fetched::staged`] turns use at a time.
     pub staged: bool,
     /// All bindings; planes of segment i are named by [`segment_prefix`].
     pub bindings: Vec<Binding>,
@@ -57,6 +62,20 @@ pub struct Shape {
     /// Keep x in registers, for subgroups of this many lanes; a subgroup of another size reads it
     /// as usual. For one row of x and segments of the same chunk.
     pub held: Option<u32>,
+    /// Read weights ahead; a workgroup has as many blocks of rows as subgroups. For segments of the
+    /// same chunk, and not for experts.
+    pub fetched: Option<Fetched>,
+    /// Multiply by cooperative matrices, which make up the tile: `tokens`, `tile` and `threads` are
+    /// theirs, and the rest does not apply.
+    pub matrices: Option<Matrices>,
+}
+
+impl Shape {
+    /// The plain variant with these tile sizes.
+    pub const fn plain(tokens: u32, rows: u32, tile: u32, threads: u32) -> Shape {
+        let unroll = tokens * rows <= 16;
+        Shape { tokens, rows, tile, threads, unroll, held: None, fetched: None, matrices: None }
+    }
 }
 
 /// Outputs that are computed from the same unit of several matrices.
@@ -143,21 +162,31 @@ impl Product {
 
     /// Bytes of workgroup memory.
     pub fn workgroup_bytes(&self) -> u32 {
-        let stage = if self.staged { self.shape.tokens * self.columns } else { 0 };
+        if let Some(matrices) = self.shape.matrices {
+            return matrices.workgroup_bytes();
+        }
+        let stage = if self.staged { 4 * self.staged_vectors() } else { 0 };
         4 * (self.shape.tokens * self.shape.tile + stage + self.shape.threads.div_ceil(4))
     }
 
     /// The kernel's text.
     pub fn shader(&self) -> Shader {
-        let Shape { tokens, rows, tile, threads, unroll, held } = self.shape;
+        let Shape { tokens, rows, tile, threads, unroll, held, fetched, matrices } = self.shape;
         let staged = if self.staged { ", x staged" } else { "" };
         let unrolled = if unroll { ", unrolled" } else { "" };
         let kept = if held.is_some() { ", x in registers" } else { "" };
+        let ahead = fetched.map_or(String::new(), |f| format!(", {} chunks ahead", f.ahead));
+        let variant = match matrices {
+            Some(Matrices { size, held: (down, across), depth, .. }) => format!(
+                "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth} a workgroup of {threads}"
+            ),
+            None => format!(
+                "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{kept}{ahead}{unrolled}"
+            ),
+        };
         Shader {
             family: "product",
-            variant: format!(
-                "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{kept}{unrolled}"
-            ),
+            variant,
             wgsl: self.text(),
             workgroup: threads,
             workgroup_bytes: self.workgroup_bytes(),

@@ -26,10 +26,9 @@ fn main(
     let count = {{count}};
     let tile = group.x;
     let first = group.y * TOKENS;
+{{ahead}}
 {{prologue}}
-    for (var block = subgroup; block < BLOCKS; block += subgroups) {
-{{block}}
-    }
+{{blocks_text}}
 {{close}}
     workgroupBarrier();
 {{epilogue}}

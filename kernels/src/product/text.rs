@@ -4,6 +4,7 @@ use super::{Experts, Group, Order, PART_ROWS, Product, Rows, segment_prefix};
 use crate::formats::snippet;
 use crate::shader::declare;
 use crate::template::fill;
+use quarrel_ir::format::Format;
 use std::fmt::Write;
 
 /// WGSL for the sum of linear `linear` of group `group` at unit `j`, inside an epilogue function;
@@ -40,6 +41,15 @@ fn unit_at(group: usize, order: Order) -> String {
     format!("fn unit_{group}(p: u32) -> u32 {{\n{body}}}\n")
 }
 
+/// Where the columns' loop takes x from.
+#[derive(Clone, Copy)]
+pub(super) enum X<'a> {
+    /// It is computed.
+    Computed,
+    /// Workgroup memory, in which chunk `c` is the one that this expression says.
+    Staged(&'a str),
+}
+
 impl Experts {
     /// Statements that choose the expert; with a sum, the head of the loop over the experts, whose
     /// parts of each sum the same lane adds up in order.
@@ -59,9 +69,12 @@ impl Experts {
 impl Product {
     pub(super) fn text(&self) -> String {
         let shape = self.shape;
+        if let Some(matrices) = shape.matrices {
+            return self.matrix_text(matrices);
+        }
         debug_assert!(PART_ROWS.is_multiple_of(shape.rows), "a subgroup's rows are in one part");
         let stage = if self.staged {
-            format!("var<workgroup> staged: array<vec4<f32>, {}>;", shape.tokens * self.columns / 4)
+            format!("var<workgroup> staged: array<vec4<f32>, {}>;", self.staged_vectors())
         } else {
             String::new()
         };
@@ -71,9 +84,7 @@ impl Product {
             String::new()
         };
         helpers += &self.prologue.reductions(shape.threads);
-        for (index, format) in self.segments.iter().enumerate() {
-            helpers.push_str(&snippet(*format).text(&segment_prefix(index)));
-        }
+        helpers += &self.snippets();
         let functions = format!("{}{}", self.prologue.functions, self.functions);
         let number = |n: u32| n.to_string();
         fill(
@@ -92,11 +103,30 @@ impl Product {
                 ("threads", &number(shape.threads)),
                 ("count", &self.count),
                 ("prologue", &self.prologue_text()),
-                ("block", &self.block_text()),
+                ("ahead", &shape.fetched.map_or(String::new(), |f| self.fetch_text(f))),
+                ("blocks_text", &self.blocks_text()),
                 ("close", if self.is_summed() { "    }" } else { "" }),
-                ("epilogue", &self.epilogue_text()),
+                ("epilogue", &self.epilogue_text(shape.tokens, "group.y * TOKENS")),
             ],
         )
+    }
+
+    /// The segment whose struct of a chunk segment `index` uses: the first of its format.
+    pub(super) fn owner(&self, index: usize) -> usize {
+        let format = self.segments[index];
+        self.segments.iter().position(|known| *known == format).unwrap_or(index)
+    }
+
+    /// The functions that read each segment.
+    pub(super) fn snippets(&self) -> String {
+        let one = |(index, format): (usize, &Format)| {
+            let (prefix, owner) = (segment_prefix(index), self.owner(index));
+            match owner == index {
+                true => snippet(*format).text(&prefix),
+                false => snippet(*format).text_beside(&prefix, &segment_prefix(owner)),
+            }
+        };
+        self.segments.iter().enumerate().map(one).collect()
     }
 
     /// First tile of each group, and the end.
@@ -134,7 +164,7 @@ impl Product {
     }
 
     /// Functions that map a tile's slots to weight rows and segments.
-    fn rows_text(&self) -> String {
+    pub(super) fn rows_text(&self) -> String {
         let mut text = String::new();
         for (index, group) in self.groups.iter().enumerate() {
             text.push_str(&unit_at(index, group.order));
@@ -196,14 +226,15 @@ impl Product {
                     "    if (tile == 0u) {{ for (var j = tid; j < {vectors}u; j += {threads}u) {{ aside_{index}(n_{t}, j{arguments}); }} }}"
                 );
             }
-            if self.staged {
+            if self.staged && self.window().is_none() {
                 let _ = writeln!(
                     text,
-                    "    for (var j = tid; j < VECTORS; j += {threads}u) {{ staged[{t}u * VECTORS + j] = pre(n_{t}, j{arguments}); }}"
+                    "    for (var j = tid; j < VECTORS; j += {threads}u) {{ staged[{}] = pre(n_{t}, j{arguments}); }}",
+                    self.staged_place(t, "j")
                 );
             }
         }
-        if self.staged {
+        if self.staged && self.window().is_none() {
             text.push_str("    workgroupBarrier();\n");
         }
         if let Some(lanes) = self.shape.held {
@@ -226,12 +257,71 @@ impl Product {
         }
     }
 
-    /// WGSL for vector `j` of token `t`'s row of x.
-    pub(super) fn x(&self, t: u32, j: &str) -> String {
-        if self.staged {
-            format!("staged[{t}u * VECTORS + {j}]")
-        } else {
-            format!("pre(n_{t}, {j}{})", self.prologue.all_arguments(&format!("_{t}")))
+    /// WGSL for vector `j` of token `t`'s row of x, computed here.
+    pub(super) fn computed(&self, t: u32, j: &str) -> String {
+        format!("pre(n_{t}, {j}{})", self.prologue.all_arguments(&format!("_{t}")))
+    }
+
+    /// Where all rows take x from, if nothing else is said.
+    pub(super) fn usual(&self) -> X<'static> {
+        if self.staged && self.window().is_none() { X::Staged("c") } else { X::Computed }
+    }
+
+    /// WGSL for vector `i` of the `units` that chunk `c` of token `t`'s row of x has.
+    fn x(&self, from: X<'_>, t: u32, units: u32, i: &str) -> String {
+        match from {
+            X::Computed => self.computed(t, &format!("c * {units}u + {i}")),
+            X::Staged(chunk) => {
+                let row = t * self.staged_row();
+                let place = match self.padded() {
+                    Some(pad) if pad == units => format!("{row}u + {chunk} * {}u + {i}", pad + 1),
+                    _ => self.staged_place(t, &format!("({chunk} * {units}u + {i})")),
+                };
+                format!("staged[{place}]")
+            }
+        }
+    }
+
+    /// Vectors of x after each of which there is an unused one in workgroup memory, so that lanes
+    /// that read neighbouring chunks read different banks.
+    fn padded(&self) -> Option<u32> {
+        let units = self.segments.iter().map(|format| format.packing().chunk as u32 / 4);
+        units.max().filter(|units| *units > 1)
+    }
+
+    /// Vectors of workgroup memory for x.
+    pub(super) fn staged_vectors(&self) -> u32 {
+        self.shape.tokens * self.staged_row()
+    }
+
+    /// The same for one row of x, or what of it is staged at a time.
+    fn staged_row(&self) -> u32 {
+        let vectors = self.window().unwrap_or(self.columns / 4);
+        vectors + self.padded().map_or(0, |pad| vectors / pad)
+    }
+
+    /// WGSL for the place of vector `j` of what is staged of token `t`'s row of x.
+    pub(super) fn staged_place(&self, t: u32, j: &str) -> String {
+        let row = t * self.staged_row();
+        match self.padded() {
+            Some(pad) => format!("{row}u + {j} + ({j}) / {pad}u"),
+            None => format!("{row}u + {j}"),
+        }
+    }
+
+    /// All blocks of rows of a subgroup.
+    fn blocks_text(&self) -> String {
+        let blocks = format!(
+            "    for (var block = subgroup; block < BLOCKS; block += subgroups) {{\n{}    }}\n",
+            self.block_text()
+        );
+        match self.shape.fetched {
+            None => blocks,
+            Some(fetched) => format!(
+                "    if (lanes == {}u) {{\n{}    }} else {{\n{blocks}    }}\n",
+                fetched.lanes,
+                self.multiply_text(fetched)
+            ),
         }
     }
 
@@ -270,7 +360,7 @@ impl Product {
     }
 
     /// Lines for each row of x and each weight row that a subgroup holds.
-    fn each(&self, line: impl Fn(u32, u32) -> String) -> String {
+    pub(super) fn each(&self, line: impl Fn(u32, u32) -> String) -> String {
         let rows = self.shape.rows;
         (0..self.shape.tokens)
             .flat_map(|t| (0..rows).map(move |r| (t, r)))
@@ -281,27 +371,39 @@ impl Product {
     /// The columns' loop for one block of rows of one segment.
     fn segment_text(&self, index: usize) -> String {
         let (p, format) = (segment_prefix(index), self.segments[index]);
-        let (units, group) = (format.packing().chunk as u32 / 4, snippet(format).group);
         let chunks = self.columns / format.packing().chunk as u32;
         let mut text = self.each(|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
         let _ = writeln!(text, "        for (var c = lane; c < {chunks}u; c += lanes) {{");
         for r in 0..self.shape.rows {
             let _ = writeln!(text, "            let raw_{r} = {p}load(row_{r} * {chunks}u + c);");
         }
-        if self.shape.unroll || units == group {
-            for first in (0..units).step_by(group as usize) {
-                let body = self.group_text(index, &format!("{first}u"), Some(first));
-                text.push_str(&braced(&body, units > group));
-            }
-        } else {
-            let body = self.group_text(index, "g", None);
-            let _ = write!(
-                text,
+        text.push_str(&self.chunk_text(self.usual(), index));
+        text.push_str("        }\n");
+        text + &self.sums_text()
+    }
+
+    /// What one chunk of each row, `raw_R`, adds to the sums.
+    pub(super) fn chunk_text(&self, from: X<'_>, index: usize) -> String {
+        let format = self.segments[index];
+        let (units, group) = (format.packing().chunk as u32 / 4, snippet(format).group);
+        if !self.shape.unroll && units != group {
+            let body = self.group_text(from, index, "g", None);
+            return format!(
                 "            for (var g = 0u; g < {units}u; g += {group}u) {{\n{body}            }}\n"
             );
         }
-        text.push_str("        }\n");
-        text += &self.each(|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
+        let mut text = String::new();
+        for first in (0..units).step_by(group as usize) {
+            let body = self.group_text(from, index, &format!("{first}u"), Some(first));
+            text.push_str(&braced(&body, units > group));
+        }
+        text
+    }
+
+    /// Adds the lanes' sums up and keeps them.
+    pub(super) fn sums_text(&self) -> String {
+        let mut text =
+            self.each(|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
         text.push_str("        if (lane == 0u) {\n");
         text += &self.each(|t, r| {
             let place = format!("{t}u * TILE + slot + {r}u");
@@ -313,7 +415,7 @@ impl Product {
 
     /// What a chunk's units from `first` on that share a scale add to the sums; `known` is `first`
     /// where it is a number.
-    fn group_text(&self, index: usize, first: &str, known: Option<u32>) -> String {
+    fn group_text(&self, from: X<'_>, index: usize, first: &str, known: Option<u32>) -> String {
         let (p, form) = (segment_prefix(index), snippet(self.segments[index]));
         let mut text = String::new();
         if form.scaled {
@@ -327,7 +429,7 @@ impl Product {
         match known {
             Some(first) if self.shape.unroll || form.group == 1 => {
                 for i in first..first + form.group {
-                    text += &braced(&self.unit_text(index, &format!("{i}u")), true);
+                    text += &braced(&self.unit_text(from, index, &format!("{i}u")), true);
                 }
             }
             _ => {
@@ -335,7 +437,7 @@ impl Product {
                     Some(first) => format!("{}u", first + form.group),
                     None => format!("{first} + {}u", form.group),
                 };
-                let body = self.unit_text(index, "i");
+                let body = self.unit_text(from, index, "i");
                 let _ = write!(
                     text,
                     "            for (var i = {first}; i < {end}; i++) {{\n{body}            }}\n"
@@ -360,13 +462,13 @@ impl Product {
     }
 
     /// What unit `i` of a chunk adds to a group's sums.
-    fn unit_text(&self, index: usize, i: &str) -> String {
+    fn unit_text(&self, from: X<'_>, index: usize, i: &str) -> String {
         let (p, format) = (segment_prefix(index), self.segments[index]);
         let (form, units) = (snippet(format), format.packing().chunk / 4);
         let target = if form.scaled { "dot" } else { "sum" };
         let mut text = String::new();
         for t in 0..self.shape.tokens {
-            let x = self.x(t, &format!("c * {units}u + {i}"));
+            let x = self.x(from, t, units as u32, i);
             let _ = writeln!(text, "            let x_{t} = {x};");
             if form.offset {
                 let _ = writeln!(text, "            total_{t} += dot(x_{t}, vec4(1.0));");
@@ -381,8 +483,9 @@ impl Product {
         text
     }
 
-    fn epilogue_text(&self) -> String {
-        let (tokens, threads) = (self.shape.tokens, self.shape.threads);
+    /// The epilogue over the sums of `tokens` rows of x from row `origin` (an expression) on.
+    pub(super) fn epilogue_text(&self, tokens: u32, origin: &str) -> String {
+        let threads = self.shape.threads;
         self.by_group(|index, group| {
             let step = if group.pair { 2 } else { 1 };
             let units = self.units_per_tile(group);
@@ -391,7 +494,7 @@ impl Product {
             format!(
                 "        for (var e = tid; e < {all}u; e += {threads}u) {{\n            \
                  let t = e / {per_token}u;\n            \
-                 let n = group.y * TOKENS + t;\n            \
+                 let n = {origin} + t;\n            \
                  let p = first + (e % {per_token}u) * {step}u;\n            \
                  if (n < count && p < {total}u) {{ post_{index}(t, n, unit_{index}(p), first); }}\n        }}\n",
                 all = tokens * per_token,

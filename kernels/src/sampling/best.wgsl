@@ -1,7 +1,19 @@
 // The largest of all threads' values, the lowest token among equals.
 
-var<workgroup> best_keys: array<u32, THREADS>;
-var<workgroup> best_tokens: array<u32, THREADS>;
+const NO_TOKEN: u32 = 0xffffffffu;
+// Most subgroups of a workgroup.
+const SUBGROUPS: u32 = (THREADS + 3u) / 4u;
+
+var<workgroup> best_keys: array<u32, SUBGROUPS>;
+var<workgroup> best_tokens: array<u32, SUBGROUPS>;
+
+// Where a thread is in its workgroup.
+struct Lane {
+    lane: u32,
+    lanes: u32,
+    subgroup: u32,
+    subgroups: u32,
+}
 
 struct Best {
     key: u32,
@@ -21,21 +33,24 @@ fn best_of_four(best: Best, keys: vec4<u32>, first: u32) -> Best {
     return result;
 }
 
-// All threads get the result.
-fn best_of_all(mine: Best, thread: u32) -> Best {
-    best_keys[thread] = mine.key;
-    best_tokens[thread] = mine.token;
-    for (var span = THREADS / 2u; span > 0u; span /= 2u) {
-        workgroupBarrier();
-        if thread < span {
-            let other = Best(best_keys[thread + span], best_tokens[thread + span]);
-            let best = better(Best(best_keys[thread], best_tokens[thread]), other);
-            best_keys[thread] = best.key;
-            best_tokens[thread] = best.token;
-        }
+// All threads get the result. Subgroups have at least 4 lanes.
+fn best_of_all(mine: Best, at: Lane) -> Best {
+    let own = best_of_subgroup(mine);
+    if at.lane == 0u {
+        best_keys[at.subgroup] = own.key;
+        best_tokens[at.subgroup] = own.token;
     }
     workgroupBarrier();
-    let result = Best(best_keys[0], best_tokens[0]);
+    var among = Best(0u, NO_TOKEN);
+    for (var i = at.lane; i < at.subgroups; i += at.lanes) {
+        among = better(among, Best(best_keys[i], best_tokens[i]));
+    }
+    let result = best_of_subgroup(among);
     workgroupBarrier();
     return result;
+}
+
+fn best_of_subgroup(mine: Best) -> Best {
+    let key = subgroupMax(mine.key);
+    return Best(key, subgroupMin(select(NO_TOKEN, mine.token, mine.key == key)));
 }

@@ -18,7 +18,8 @@ var<workgroup> row_facts: vec4<u32>;
 // assume finite numbers remove tests for NaN.
 fn ordered(bits: vec4<u32>) -> vec4<u32> {
     let b = select(bits, vec4(0u), bits == vec4(0x80000000u));
-    return select(b | vec4(0x80000000u), ~b, (b & vec4(0x80000000u)) != vec4(0u));
+    let signs = bitcast<vec4<u32>>(bitcast<vec4<i32>>(b) >> vec4(31u));
+    return b ^ (signs | vec4(0x80000000u));
 }
 
 // Whether a value is NaN or +infinity. -infinity is a logit that is never chosen.

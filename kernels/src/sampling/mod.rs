@@ -84,15 +84,15 @@ struct Sizes {
 
 fn greedy_kernel(sizes: &Sizes, threads: u32) -> Kernel {
     let body = [include_str!("best.wgsl"), include_str!("greedy.wgsl")].concat();
-    // Two words a thread for the reduction and the row's facts.
-    kernel("greedy", Access::Read, sizes, threads, 8 * threads + 16, &body)
+    // Two words a subgroup, of at least four threads, for the reduction, and the row's facts.
+    kernel("greedy", Access::Read, sizes, threads, 8 * threads.div_ceil(4) + 16, &body)
 }
 
 fn sample_kernel(sizes: &Sizes, threads: u32) -> Kernel {
     // The penalty gives each entry of the history a thread.
     let threads = threads.max(HISTORY as u32);
     let body = [include_str!("best.wgsl"), include_str!("sample.wgsl")].concat();
-    let bytes = (8 + 32) * threads + 4 * HISTORY as u32 + 16;
+    let bytes = 8 * threads.div_ceil(4) + 32 * threads + 4 * HISTORY as u32 + 16;
     kernel("sample", Access::Write, sizes, threads, bytes, &body)
 }
 

@@ -175,7 +175,9 @@ fn lowest_kept(row: u32, thread: u32, record: u32, top: u32, largest: f32) -> u3
     return lowest;
 }
 
-fn draw(row: u32, thread: u32, facts: vec4<u32>, largest: f32, lowest: u32, heat: f32) -> u32 {
+fn draw(
+    row: u32, thread: u32, at: Lane, facts: vec4<u32>, largest: f32, lowest: u32, heat: f32,
+) -> u32 {
     let seed = sampler[facts.x * SLOT_WORDS + 5u];
     var mine = Best(0u, 0u);
     for (var i = thread; i < GROUPS; i += THREADS) {
@@ -191,15 +193,20 @@ fn draw(row: u32, thread: u32, facts: vec4<u32>, largest: f32, lowest: u32, heat
             }
         }
     }
-    return best_of_all(mine, thread).token;
+    return best_of_all(mine, at).token;
 }
 
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+    @builtin(subgroup_size) lanes: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
 ) {
     let row = group.x;
+    let at = Lane(lane, lanes, subgroup, subgroups);
     let facts = begin(row, thread);
     if facts.z == 0u {
         if thread == 0u { report(facts.x, 0u, IDLE, facts.y); }
@@ -217,14 +224,14 @@ fn main(
         let keys = select(ordered(bits), vec4(BAD), not_finite(bits));
         mine = best_of_four(mine, keys, 4u * i);
     }
-    let best = best_of_all(mine, thread);
+    let best = best_of_all(mine, at);
     let finite = best.key != BAD && best.key > ~MINUS_INFINITY;
     var token = best.token;
     let heat = bitcast<f32>(sampler[record]);
     if finite && heat > 0.0 {
         let largest = bitcast<f32>(word(row, best.token));
         let lowest = lowest_kept(row, thread, record, best.key, largest);
-        token = draw(row, thread, facts, largest, lowest, heat);
+        token = draw(row, thread, at, facts, largest, lowest, heat);
     }
 
     // The logits are the model's again.

@@ -7,6 +7,7 @@
 //! | `facts.rs` | [`Facts`]: what a file may ask about a model |
 //! | `eval/` | syntax tree and facts → graph |
 //! | `ops/` | the built-in functions, one table entry each |
+//! | `unread.rs` | metadata that change numbers and that a file did not read |
 //! | `select.rs` | the built-in architectures, and which file serves a model |
 //! | `draft/` | a first draft of a file, from a model's tensors and metadata |
 //! | `error.rs`, `suggest.rs` | diagnostics that point into the file |
@@ -26,6 +27,7 @@ mod suggest;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod value;
 
 pub use draft::{Draft, draft};
@@ -105,6 +107,12 @@ impl ArchFile {
         self.source.inner()
     }
 
+    /// The condition of its `when`, as the file has it.
+    pub fn condition(&self) -> Option<&str> {
+        let span = self.arch.when.as_ref()?.span;
+        self.text().get(span.start as usize..span.end as usize)
+    }
+
     /// The values of `general.architecture` that it serves, on the condition of its `when`.
     pub fn architectures(&self) -> &[String] {
         &self.arch.serves
@@ -155,7 +163,7 @@ impl ArchFile {
         if let (true, Some(facts)) = (report.is_ok(), facts) {
             match self.build(facts) {
                 Ok(graph) => {
-                    report.findings.extend(unused_tensors(&graph, facts));
+                    report.findings.extend(unused_tensors(self, &graph, facts));
                     report.graph = Some(graph);
                 }
                 Err(error) => report.findings.push(error),
@@ -168,12 +176,17 @@ impl ArchFile {
     }
 }
 
-/// A warning that names the model's tensors that the graph does not read, if there are any.
-fn unused_tensors(graph: &Graph, facts: &dyn Facts) -> Option<ArchError> {
+/// A warning that names the model's tensors that the graph of `file` does not read, if there are any. A
+/// tensor that the file names in full is one that it chose not to read.
+pub fn unused_tensors(file: &ArchFile, graph: &Graph, facts: &dyn Facts) -> Option<ArchError> {
     const SHOWN: usize = 8;
     let used: HashSet<&str> = graph.weights.iter().map(|info| info.name.as_str()).collect();
     let names = facts.tensor_names();
-    let unused: Vec<&str> = names.into_iter().filter(|name| !used.contains(name)).collect();
+    let named = |name: &str| {
+        file.text().contains(&format!("\"{}\"", name.strip_suffix(".weight").unwrap_or(name)))
+    };
+    let unread = |name: &&str| !used.contains(name) && !named(name);
+    let unused: Vec<&str> = names.into_iter().filter(unread).collect();
     if unused.is_empty() {
         return None;
     }

@@ -122,7 +122,7 @@ fn options(survey: &Survey<'_>, page: &mut Page) -> String {
         };
         options += &format!(", window = {window}");
     }
-    if survey.has_meta("attn_logit_softcapping") {
+    if survey.number("attn_logit_softcapping") > Some(0.0) {
         options += ", softcap = meta(\"attn_logit_softcapping\")";
     }
     if survey.number("attention.max_alibi_bias") > Some(0.0) {
@@ -235,16 +235,26 @@ pub(super) fn functions(survey: &Survey<'_>, page: &mut Page) {
 
 /// The arguments of `rope` that stretch positions.
 fn scaling(survey: &Survey<'_>, page: &mut Page) -> String {
-    let mut scaling = match survey.text("rope.scaling.type").as_deref() {
-        Some("linear") => {
-            ",\n                 scale = 1 / meta(\"rope.scaling.factor\")".to_string()
-        }
+    let kind = survey.text("rope.scaling.type");
+    if let Some(kind @ ("linear" | "yarn")) = kind.as_deref() {
+        page.value("scaled", format!("meta(\"rope.scaling.type\", \"none\") == \"{kind}\""));
+        page.value("stretch", "if scaled then meta(\"rope.scaling.factor\", 1) else 1");
+    }
+    let mut scaling = match kind.as_deref() {
+        Some("linear") => ",\n                 scale = 1 / stretch".to_string(),
         Some("yarn") => {
-            page.value("stretch", "meta(\"rope.scaling.factor\")");
             page.value("gain", "meta(\"rope.scaling.attn_factor\", 1) * (1 + 0.1 * log(stretch))");
-            ",\n                 scale = 1 / stretch, magnitude = gain, yarn = \
-             meta(\"rope.scaling.original_context_length\")"
-                .into()
+            let mut arguments =
+                ",\n                 scale = 1 / stretch, magnitude = gain, yarn = \
+                                 meta(\"rope.scaling.original_context_length\")"
+                    .to_string();
+            for bound in ["beta_fast", "beta_slow"] {
+                let key = format!("rope.scaling.yarn_{bound}");
+                if survey.has_meta(&key) {
+                    arguments += &format!(", {bound} = meta(\"{key}\")");
+                }
+            }
+            arguments
         }
         None | Some("none" | "longrope") => String::new(),
         Some(other) => {
@@ -260,7 +270,8 @@ fn scaling(survey: &Survey<'_>, page: &mut Page) -> String {
         );
         page.value(
             "factors",
-            "if context > trained then optional \"rope_factors_long\" else optional \
+            "if meta(\"rope.scaling.type\", \"longrope\") != \"longrope\" then none\n           \
+             else if context > trained then optional \"rope_factors_long\" else optional \
              \"rope_factors_short\"",
         );
         scaling += ",\n                 factors = factors, magnitude = meta(\"rope.scaling.attn_factor\", 1)";

@@ -113,7 +113,7 @@ fn logits(survey: &Survey<'_>, page: &mut Page) {
             "the modelling code, where logits are made",
         );
     }
-    if survey.has_meta("final_logit_softcapping") {
+    if survey.number("final_logit_softcapping") > Some(0.0) {
         logits = format!("softcap({logits}, meta(\"final_logit_softcapping\"))");
     }
     page.line(format!("logits = {logits}"));

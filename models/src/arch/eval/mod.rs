@@ -125,6 +125,8 @@ impl<'a> Evaluator<'a> {
     pub(super) fn build(mut self) -> Result<Graph> {
         let arch = self.arch;
         self.block(&arch.body)?;
+        let read = |key: &str| self.meta.contains_key(key);
+        super::unread::check(self.facts, self.context, read, arch.name.span)?;
         let Some(Binding { value, span }) = self.names.get("logits").cloned() else {
             // The static check has seen a binding, which a condition then skipped.
             return Err(ArchError::new(ErrorKind::Name, "`logits` was not bound")
@@ -147,6 +149,7 @@ impl<'a> Evaluator<'a> {
         self.graph.verify().map_err(|error| {
             ArchError::new(ErrorKind::Internal, format!("the graph is not valid: {error}"))
         })?;
+        super::unread::check_parts(self.facts, &self.graph, arch.name.span)?;
         Ok(self.graph)
     }
 

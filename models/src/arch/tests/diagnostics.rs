@@ -117,6 +117,39 @@ fn all_static_errors_are_reported() {
     insta::assert_snapshot!(said.join("\n"));
 }
 
+/// What changes numbers is read, or refused; at the value that changes nothing it may be there.
+#[test]
+fn unread_metadata() {
+    let file = ArchFile::parse("small.arch", &with_body("")).unwrap();
+    let harmless = small()
+        .with_meta("small.rope.scaling.type", "none")
+        .with_meta("small.rope.scaling.factor", 1.0)
+        .with_meta("small.attention.causal", true)
+        .with_meta("small.attention.sliding_window", 4096.0)
+        .with_meta("small.rope.dimension_sections", vec![0.0, 0.0]);
+    file.build_for(&harmless, 4096).unwrap();
+    file.build_for(&harmless, 4097).unwrap_err();
+    let scaled = small().with_meta("small.rope.scaling.type", "yarn");
+    let wide = small().with_meta("small.logit_scale", 0.25);
+    let sections = small().with_meta("small.rope.dimension_sections", vec![0.0, 8.0]);
+    let said: Vec<String> = [&scaled, &wide, &sections]
+        .into_iter()
+        .map(|facts| file.build(facts).unwrap_err())
+        .inspect(|error| assert_eq!(error.kind(), ErrorKind::Unsupported))
+        .map(|error| render(&error))
+        .collect();
+    insta::assert_snapshot!(said.join("\n"));
+    let read = with_body("  logit = meta(\"logit_scale\", 1)");
+    build(&read, &wide).unwrap();
+}
+
+#[test]
+fn unread_part_of_a_weight() {
+    let facts = small().with_tensor("down.scale", &[1]);
+    let error = build(&with_body("  h = h + linear(linear(h, \"up\"), \"down\")"), &facts);
+    insta::assert_snapshot!(render(&error.unwrap_err()));
+}
+
 #[test]
 fn unused_tensors_are_a_warning() {
     let file = ArchFile::parse("small.arch", &with_body("")).unwrap();

@@ -116,3 +116,24 @@ fn odd_models_have_drafts_that_parse() {
         }
     }
 }
+
+/// A draft reads how positions are stretched, so that it serves no model that stretches them otherwise.
+#[test]
+fn drafts_read_rope_scaling() {
+    for kind in ["linear", "yarn"] {
+        let facts = FactsTable::smollm2_135m()
+            .with_meta("llama.rope.scaling.type", kind)
+            .with_meta("llama.rope.scaling.factor", 4.0)
+            .with_meta("llama.rope.scaling.original_context_length", 2048.0)
+            .with_meta("llama.rope.scaling.yarn_beta_fast", 16.0);
+        let facts = match kind {
+            "linear" => facts.without("llama.rope.scaling.yarn_beta_fast"),
+            _ => facts,
+        };
+        let draft = draft(&facts);
+        assert_eq!(draft.problem, None, "{}", draft.text);
+        let file = ArchFile::parse("draft.arch", &draft.text).unwrap();
+        let other = facts.with_meta("llama.rope.scaling.type", "ntk");
+        file.build(&other).unwrap_err();
+    }
+}

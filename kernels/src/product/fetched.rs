@@ -1,0 +1,183 @@
+//! The variant of a product that reads weights ahead.
+//!
+//! A decode step is a chain of short kernels, each of which waits for memory several times. Weights
+//! do not depend on x: each lane reads its first chunks before the prologue computes x, and the next
+//! ones while it multiplies. The lanes of a subgroup are known, so each step is written out; a
+//! subgroup of another size takes the usual loop.
+
+use super::text::X;
+use super::{Product, segment_prefix};
+use std::fmt::Write;
+
+/// How far ahead weights are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// Lanes of a subgroup.
+    pub lanes: u32,
+    /// Chunks of each row that a lane reads at once: one turn.
+    pub ahead: u32,
+    /// Where x is staged in parts, the turns that a part lasts.
+    pub staged: Option<u32>,
+}
+
+impl Product {
+    /// Chunks of a row, and the turns that a lane takes to read its share of them.
+    fn turns(&self, fetched: Fetched) -> (u32, u32) {
+        let chunks = self.columns / self.segments[0].packing().chunk as u32;
+        (chunks, chunks.div_ceil(fetched.lanes * fetched.ahead))
+    }
+
+    /// Vectors of x that are staged at a time, where that is not all.
+    pub(super) fn window(&self) -> Option<u32> {
+        let fetched = self.shape.fetched?;
+        let units = self.segments[0].packing().chunk as u32 / 4;
+        fetched
+            .staged
+            .filter(|_| self.staged)
+            .map(|turns| turns * fetched.lanes * fetched.ahead * units)
+    }
+
+    /// Statements that stage the part of x that begins with turn `turn`.
+    fn window_text(&self, fetched: Fetched) -> String {
+        let (Some(window), Some(turns)) = (self.window(), fetched.staged) else {
+            return String::new();
+        };
+        let mut text =
+            format!("        if (turn % {turns}u == 0u) {{\n        workgroupBarrier();\n");
+        for t in 0..self.shape.tokens {
+            let _ = writeln!(
+                text,
+                "        for (var j = tid; j < min({window}u, VECTORS - turn / {turns}u * {window}u); j += {}u) {{ staged[{}] = pre(n_{t}, turn / {turns}u * {window}u + j{}); }}",
+                self.shape.threads,
+                self.staged_place(t, "j"),
+                self.prologue.all_arguments(&format!("_{t}"))
+            );
+        }
+        text + "        workgroupBarrier();\n        }\n"
+    }
+
+    /// Statements that read each lane's first chunks.
+    pub(super) fn fetch_text(&self, fetched: Fetched) -> String {
+        let rows = self.shape.rows;
+        let mut text = format!("    let ahead = subgroup * {rows}u;\n");
+        for r in 0..rows {
+            let _ = writeln!(text, "    let ahead_row_{r} = weight_row(tile, ahead + {r}u);");
+        }
+        if self.segments.len() > 1 {
+            text.push_str("    let ahead_segment = weight_segment(tile, ahead);\n");
+        }
+        for owner in self.owners() {
+            for (r, k) in self.ahead(fetched) {
+                let _ = writeln!(
+                    text,
+                    "    var fetched_{owner}_{r}_{k}: {}raw;",
+                    segment_prefix(owner)
+                );
+            }
+        }
+        text + &self.read_ahead(fetched, "lane")
+    }
+
+    /// Statements that multiply one block of rows by what is read ahead.
+    pub(super) fn multiply_text(&self, fetched: Fetched) -> String {
+        let (_, turns) = self.turns(fetched);
+        let mut text = "        let slot = ahead;\n".to_string();
+        text += &self.each(|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
+        if turns > 1 {
+            let span = fetched.lanes * fetched.ahead;
+            let _ = writeln!(text, "        for (var turn = 0u; turn < {turns}u; turn++) {{");
+            let _ = writeln!(text, "        let start = turn * {span}u + lane;");
+            text.push_str(&self.window_text(fetched));
+            for owner in self.owners() {
+                for (r, k) in self.ahead(fetched) {
+                    let _ = writeln!(
+                        text,
+                        "        let now_{owner}_{r}_{k} = fetched_{owner}_{r}_{k};"
+                    );
+                }
+            }
+            let next = self.read_ahead(fetched, &format!("start + {span}u"));
+            let _ = writeln!(text, "        if (turn + 1u < {turns}u) {{\n{next}        }}");
+        }
+        let owners = self.owners();
+        for (index, &owner) in owners.iter().enumerate() {
+            let body = self.turn_text(fetched, owner);
+            let same = (0..self.segments.len()).filter(|s| self.owner(*s) == owner);
+            let which: Vec<String> = same.map(|s| format!("ahead_segment == {s}u")).collect();
+            let head = match (index, index + 1 == owners.len()) {
+                (0, true) => "        {\n".to_string(),
+                (0, false) => format!("        if ({}) {{\n", which.join(" || ")),
+                (_, false) => format!(" else if ({}) {{\n", which.join(" || ")),
+                (_, true) => " else {\n".to_string(),
+            };
+            let _ = write!(text, "{head}{body}        }}");
+        }
+        text.push('\n');
+        if turns > 1 {
+            text.push_str("        }\n");
+        }
+        text + &self.sums_text()
+    }
+
+    /// The segments whose structs the others of the same format use.
+    fn owners(&self) -> Vec<usize> {
+        (0..self.segments.len()).filter(|s| self.owner(*s) == *s).collect()
+    }
+
+    /// Rows, and chunks of each, that a lane reads at once.
+    fn ahead(&self, fetched: Fetched) -> impl Iterator<Item = (u32, u32)> + use<> {
+        (0..self.shape.rows).flat_map(move |r| (0..fetched.ahead).map(move |k| (r, k)))
+    }
+
+    /// Statements that read chunks from `start` on into `fetched_…`; beyond the last one, the last.
+    fn read_ahead(&self, fetched: Fetched, start: &str) -> String {
+        let (chunks, turns) = self.turns(fetched);
+        let whole = chunks == turns * fetched.lanes * fetched.ahead;
+        let mut text = String::new();
+        for index in 0..self.segments.len() {
+            let (p, owner) = (segment_prefix(index), self.owner(index));
+            let mut body = String::new();
+            for (r, k) in self.ahead(fetched) {
+                let at = format!("{start} + {}u", k * fetched.lanes);
+                let at = if whole { at } else { format!("min({at}, {}u)", chunks - 1) };
+                let _ = writeln!(
+                    body,
+                    "        fetched_{owner}_{r}_{k} = {p}load(ahead_row_{r} * {chunks}u + {at});"
+                );
+            }
+            let head = match (index, index + 1 == self.segments.len()) {
+                (0, true) => "    {\n".to_string(),
+                (0, false) => "    if (ahead_segment == 0u) {\n".to_string(),
+                (_, false) => format!(" else if (ahead_segment == {index}u) {{\n"),
+                (_, true) => " else {\n".to_string(),
+            };
+            let _ = write!(text, "{head}{body}    }}");
+        }
+        text + "\n"
+    }
+
+    /// What one turn adds to the sums, for rows of segments that share `owner`'s format.
+    fn turn_text(&self, fetched: Fetched, owner: usize) -> String {
+        let (chunks, turns) = self.turns(fetched);
+        let (start, from) = if turns > 1 { ("start", "now") } else { ("lane", "fetched") };
+        let mut text = String::new();
+        for k in 0..fetched.ahead {
+            let end = ((turns - 1) * fetched.ahead + k + 1) * fetched.lanes;
+            let head = if end > chunks { format!("if (c < {chunks}u) ") } else { String::new() };
+            let _ = writeln!(text, "        {{\n        let c = {start} + {}u;", k * fetched.lanes);
+            let _ = writeln!(text, "        {head}{{");
+            for r in 0..self.shape.rows {
+                let _ = writeln!(text, "            let raw_{r} = {from}_{owner}_{r}_{k};");
+            }
+            let part = fetched.staged.filter(|_| self.window().is_some());
+            let staged = part.map(|turns| {
+                let span = fetched.lanes * fetched.ahead;
+                format!("(turn % {turns}u * {span}u + lane + {}u)", k * fetched.lanes)
+            });
+            let from = staged.as_deref().map_or(self.usual(), X::Staged);
+            text.push_str(&self.chunk_text(from, owner));
+            text.push_str("        }\n        }\n");
+        }
+        text
+    }
+}
