@@ -58,12 +58,20 @@ impl Source {
         }
     }
 
-    /// Bytes of the files.
+    /// What a result calls the model: `name`, or what exactly a shape is.
+    pub(crate) fn title(&self, name: &str) -> String {
+        match self {
+            Source::File(_) | Source::Folder(_) => name.into(),
+            Source::Synthetic(model) => model.name().into(),
+        }
+    }
+
+    /// Bytes of the files, or of all tensors of a shape.
     pub(crate) fn size(&self) -> u64 {
         match self {
             Source::File(file) => file.size(),
             Source::Folder(folder) => folder.size(),
-            Source::Synthetic(_) => 0,
+            Source::Synthetic(model) => model.size(),
         }
     }
 
@@ -123,11 +131,23 @@ impl Source {
 
 /// A model by name, or one that exists only as a shape.
 #[derive(clap::Args, Clone, Debug)]
-#[group(required = true, multiple = false)]
+#[group(skip)]
 pub(crate) struct Named {
+    #[command(flatten)]
+    which: Which,
+    /// Cut the shape of --synthetic to its first N layers
+    #[arg(long, value_name = "N")]
+    layers: Option<u64>,
+}
+
+/// One of the two.
+#[derive(clap::Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+struct Which {
     /// A GGUF file, a Hugging Face folder or a model's name
     model: Option<String>,
-    /// A shape with pseudo-random weights, such as smollm2-135m:F16, llama-1b:Q4_0 or llama-8b:Q8_0
+    /// A shape with pseudo-random weights, such as smollm2-135m:F16, llama-1b:Q4_0 or
+    /// llama-8b:Q4_K_M: all matrices have the format, or that of llama.cpp's mixture Q4_K_M
     #[arg(long, value_name = "SHAPE:FORMAT")]
     synthetic: Option<String>,
 }
@@ -135,15 +155,33 @@ pub(crate) struct Named {
 impl Named {
     /// As the user named it.
     pub(crate) fn name(&self) -> Result<&str> {
-        let name = self.model.as_deref().or(self.synthetic.as_deref());
+        let name = self.which.model.as_deref().or(self.which.synthetic.as_deref());
         name.ok_or_else(|| CliError::user("name a model, or a shape with --synthetic"))
+    }
+
+    /// The file or folder of a model that has one.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        Ok(Store::open()?.resolve(self.name()?)?)
+    }
+
+    /// Whether it exists only as a shape.
+    pub(crate) fn is_synthetic(&self) -> bool {
+        self.which.synthetic.is_some()
+    }
+
+    /// The same shape, cut to `layers` layers where the user has not said to how many.
+    pub(crate) fn with_layers(&self, layers: u64) -> Named {
+        Named { which: self.which.clone(), layers: self.layers.or(Some(layers)) }
     }
 
     /// Opens it; `mappings` are the user's mapping files.
     pub(crate) fn source(&self, mappings: &[PathBuf]) -> Result<Source> {
-        match &self.synthetic {
-            Some(text) => Ok(Source::Synthetic(Synthetic::parse(text)?)),
-            None => Source::open(self.name()?, mappings),
+        match (&self.which.synthetic, self.layers) {
+            (Some(text), layers) => Ok(Source::Synthetic(Synthetic::parse(text, layers)?)),
+            (None, None) => Source::open(self.name()?, mappings),
+            (None, Some(_)) => Err(CliError::user(
+                "--layers cuts a shape: it needs --synthetic in place of a model",
+            )),
         }
     }
 }

@@ -93,6 +93,21 @@ impl Table {
         text
     }
 
+    /// The table in Markdown, each line ended.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = String::new();
+        for (index, row) in self.rows.iter().enumerate() {
+            let cells: Vec<String> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            text += &format!("| {} |\n", cells.join(" | "));
+            if index == 0 {
+                let rule = |column| if self.is_numeric(column) { "---:" } else { "---" };
+                let rules: Vec<&str> = (0..row.len()).map(rule).collect();
+                text += &format!("| {} |\n", rules.join(" | "));
+            }
+        }
+        text
+    }
+
     fn is_numeric(&self, column: usize) -> bool {
         let mut cells = self.rows.iter().skip(1).filter_map(|row| row.get(column));
         cells.all(|cell| cell.starts_with(|c: char| c.is_ascii_digit() || c == '-'))
@@ -109,6 +124,13 @@ mod tests {
         table.row(["a".into(), "1".into()]);
         table.row(["long name".into(), "100".into()]);
         assert_eq!(table.render(), "name         n\na            1\nlong name  100\n");
+    }
+
+    #[test]
+    fn markdown_keeps_cells_apart() {
+        let mut table = Table::new(["name", "n"]);
+        table.row(["a|b".into(), "1".into()]);
+        assert_eq!(table.markdown(), "| name | n |\n| --- | ---: |\n| a\\|b | 1 |\n");
     }
 
     #[test]

@@ -131,7 +131,18 @@ impl Engine {
         encoder: &mut wgpu::CommandEncoder,
         programs: &[(Phase, StepDims)],
     ) -> Result<(), RuntimeError> {
-        let mut pass = encoder.begin_compute_pass(&Default::default());
+        self.record_timed(encoder, programs, None)
+    }
+
+    /// As [`record`](Engine::record), with timestamps at the beginning and the end of the pass.
+    pub(crate) fn record_timed(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        programs: &[(Phase, StepDims)],
+        timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+    ) -> Result<(), RuntimeError> {
+        let mut pass = encoder
+            .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
         for &(phase, dims) in programs {
             let program = self.program(phase)?;
             program.record(&mut pass, &self.pipelines, dims, 0..program.len())?;

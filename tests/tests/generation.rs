@@ -333,6 +333,8 @@ fn steps_can_be_timed() {
     let mut session = session(1, 1);
     assert!(session.bench_decode(4, 8).unwrap().as_nanos() > 0);
     assert!(session.bench_prefill(4, 8).unwrap().as_nanos() > 0);
+    let split = session.bench_split(4, 8).unwrap();
+    assert!(split.step_us > 0.0 && split.record_us > 0.0, "{split:?}");
     for clock in [KernelClock::Timestamps, KernelClock::Repetition] {
         let times = session.bench_kernels(BenchStep::Decode { depth: 8 }, clock).unwrap();
         let dispatches = |phase| session.engine().plan().program(phase).unwrap().dispatches.len();

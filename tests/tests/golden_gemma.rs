@@ -3,6 +3,10 @@
 //!
 //! The model is found through `QUARREL_TEST_GEMMA`; without it these tests fail.
 
+use quarrel_ir::weight::WeightSource;
+use quarrel_models::arch::Facts;
+use quarrel_models::gguf::GgufFile;
+use quarrel_models::synthetic::Synthetic;
 use quarrel_tests::golden::{Golden, check_greedy, ids};
 
 /// How far the perplexity may be from llama.cpp's, as a share of it.
@@ -44,4 +48,16 @@ fn greedy_tokens_of_the_unfused_plan() {
     let golden = golden();
     let (tokenizer, mut session) = (golden.tokenizer(), golden.session(false));
     check_greedy(&mut session, &tokenizer, &golden.cases()[1], TOKENS);
+}
+
+/// The shape of that name is this file's: the same tensors in the same formats.
+#[test]
+fn the_synthetic_shape_is_that_of_the_file() {
+    let path = std::env::var("QUARREL_TEST_GEMMA").expect("QUARREL_TEST_GEMMA names the file");
+    let file = GgufFile::open(path.as_ref()).unwrap();
+    let shape = Synthetic::parse("gemma3-270m:Q4_K_M", None).unwrap();
+    assert_eq!(file.tensors().count(), shape.tensor_names().len());
+    for info in file.tensors() {
+        assert_eq!(shape.info(&info.name), Some(info));
+    }
 }

@@ -3,13 +3,15 @@
 //! Two clocks. *Timestamps* are written between the dispatches of a step, where a device can do
 //! that. *Repetition* needs nothing: the dispatches of a kernel, those of all layers in turn, are
 //! run so often that the time of one round is known. Each layer has weights of its own, so caches
-//! are about as in a step, and each dispatch waits for the one before, as in a step.
+//! are about as in a step, and each dispatch waits for the one before, as in a step. What they read
+//! may be left-overs of other kernels. A kernel that finds its rows by what it reads must not be run
+//! on these: its dispatches are repeated in their places in whole steps.
 
 use super::{At, BenchStep, Program, timestamps};
 use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::session::Session;
-use quarrel_ir::plan::{KernelId, Phase};
+use quarrel_ir::plan::{BufferRole, KernelId, Phase};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -165,42 +167,83 @@ fn by_repetition(
         Phase::Greedy | Phase::Sample => step.room(engine).clamp(1, ROUNDS),
         Phase::Decode | Phase::Prefill => ROUNDS,
     };
-    let submit = |rounds: u32| -> Result<wgpu::SubmissionIndex, RuntimeError> {
-        step.write(engine)?;
-        let mut encoder = engine.gpu().device.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            for _ in 0..rounds {
-                for &place in &group.places {
-                    // Places are those of `all`.
-                    let at = &all[place];
-                    engine.record_one(&mut pass, at.phase, at.dims, at.index)?;
-                }
-            }
-        }
-        Ok(engine.gpu().queue.submit([encoder.finish()]))
+    if !reads_ids(engine, all, group) {
+        let in_turn = |rounds| vec![group.places.as_slice(); rounds as usize].concat();
+        let (us, rounds) = busy(engine, step, all, 1..=most, &in_turn)?;
+        return Ok(us / f64::from(rounds));
+    }
+    // Other kernels may have left anything there.
+    engine.clear(BufferRole::State);
+    let in_place = |rounds: u32| -> Vec<usize> {
+        let times = |place| if group.places.contains(&place) { rounds as usize } else { 1 };
+        (0..all.len()).flat_map(|place| vec![place; times(place)]).collect()
     };
-    let mut rounds = 1;
-    loop {
+    let (once, _) = busy(engine, step, all, 1..=1, &in_place)?;
+    let (often, rounds) = busy(engine, step, all, 9..=33, &in_place)?;
+    Ok(((often - once) / f64::from(rounds - 1)).max(0.0))
+}
+
+/// Whether a kernel finds rows by numbers that another has computed: choices of experts.
+fn reads_ids(engine: &Engine, all: &[At], group: &Group) -> bool {
+    let plan = engine.plan();
+    let dispatch = |place: &usize| {
+        let at = all.get(*place)?;
+        plan.program(at.phase)?.dispatches.get(at.index)
+    };
+    let mut ops = group.places.iter().filter_map(dispatch).flat_map(|dispatch| &dispatch.ops);
+    ops.any(|op| matches!(op.op.as_str(), "expert_linear" | "take"))
+}
+
+/// Microseconds of a submission, and the rounds that were made of it: as many as make it long
+/// enough, within `range`. `places` gives the dispatches of so many rounds.
+fn busy(
+    engine: &Engine,
+    step: BenchStep,
+    all: &[At],
+    range: std::ops::RangeInclusive<u32>,
+    places: &dyn Fn(u32) -> Vec<usize>,
+) -> Result<(f64, u32), RuntimeError> {
+    let (mut rounds, most) = range.into_inner();
+    while {
         let start = Instant::now();
-        submit(rounds)?;
+        submit(engine, step, all, &places(rounds))?;
         engine.wait()?;
-        if start.elapsed() >= SUBMISSION || rounds >= most {
-            break;
-        }
+        start.elapsed() < SUBMISSION && rounds < most
+    } {
         rounds = (2 * rounds).min(most);
     }
+    let places = places(rounds);
     let (start, mut submissions) = (Instant::now(), 1u32);
-    let mut last = submit(rounds)?;
+    let mut last = submit(engine, step, all, &places)?;
     // One is recorded while another runs.
     while start.elapsed() < REPEAT || submissions < 3 {
-        let next = submit(rounds)?;
+        let next = submit(engine, step, all, &places)?;
         engine.gpu().wait(Some(last), "timing a kernel")?;
         last = next;
         submissions += 1;
     }
     engine.gpu().wait(Some(last), "timing a kernel")?;
-    Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(rounds) / f64::from(submissions))
+    Ok((start.elapsed().as_secs_f64() * 1e6 / f64::from(submissions), rounds))
+}
+
+/// Submits dispatches in one pass, after the step's inputs.
+fn submit(
+    engine: &Engine,
+    step: BenchStep,
+    all: &[At],
+    places: &[usize],
+) -> Result<wgpu::SubmissionIndex, RuntimeError> {
+    step.write(engine)?;
+    let mut encoder = engine.gpu().device.create_command_encoder(&Default::default());
+    {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for at in places.iter().filter_map(|&place| all.get(place)) {
+            engine.record_one(&mut pass, at.phase, at.dims, at.index)?;
+        }
+    }
+    let submission = engine.gpu().queue.submit([encoder.finish()]);
+    engine.gpu().faults.check("timing a kernel")?;
+    Ok(submission)
 }
 
 fn median(mut times: Vec<f64>) -> f64 {

@@ -3,21 +3,25 @@
 //! | file | what it does |
 //! |---|---|
 //! | `mod.rs` | decode steps and prompts |
+//! | `split.rs` | what host and device do in a decode step |
 //! | `kernels.rs` | what each kernel takes of a step |
 //! | `timestamps.rs` | the time of each dispatch, by the device's clock |
 //!
 //! The states hold whatever they hold; the time does not depend on it.
 
 mod kernels;
+mod split;
 mod timestamps;
 
 pub use kernels::{KernelClock, KernelTime};
+pub use split::StepSplit;
 
 use crate::engine::Engine;
-use crate::error::RuntimeError;
+use crate::error::{NotFinite, RuntimeError};
+use crate::ring::Ring;
 use crate::session::Session;
 use quarrel_ir::plan::{Phase, StepDims};
-use std::collections::VecDeque;
+use quarrel_ir::sampling::Status;
 use std::time::{Duration, Instant};
 
 /// Steps under way at once.
@@ -59,7 +63,9 @@ impl BenchStep {
                 fits(end, options.context)?;
                 let text = text(engine, end);
                 let dims = engine.write_chunk(0, &text, depth as usize..end, 1);
-                Ok(vec![(Phase::Prefill, dims)])
+                // As a session does it.
+                let alone = dims == StepDims { tokens: 1, out_rows: 1, slots: 1 };
+                Ok(vec![(if alone { Phase::Decode } else { Phase::Prefill }, dims)])
             }
         }
     }
@@ -96,27 +102,32 @@ impl At {
 }
 
 impl Session {
-    /// Decodes `steps` greedy tokens in every slot, the first at position `depth`, and returns how
-    /// long it took. The session is reset.
+    /// Decodes `steps` greedy tokens in every slot, the first at position `depth`, reads them back as
+    /// generating does, and returns how long it took. The session is reset.
     ///
     /// # Errors
-    /// A context too short for `depth + steps`, or a failing device.
+    /// A context too short for `depth + steps`, logits that are not finite, or a failing device.
     pub fn bench_decode(&mut self, depth: u32, steps: u32) -> Result<Duration, RuntimeError> {
         self.reset();
         let engine = &self.engine;
         fits(depth as usize + steps as usize + 1, engine.plan().options.context)?;
         let step = BenchStep::Decode { depth }.write(engine)?;
         engine.ready(&step)?;
+        let mut ring = Ring::new(engine, AHEAD)?;
         engine.wait()?;
         let start = Instant::now();
-        let mut under_way = VecDeque::new();
+        let mut submitted = 0;
         for _ in 0..steps {
-            under_way.push_back(engine.run(&step)?);
-            if under_way.len() > AHEAD {
-                engine.gpu().wait(under_way.pop_front(), "decoding")?;
+            while submitted < steps && ring.has_room() {
+                ring.submit(engine, &step)?;
+                submitted += 1;
             }
+            let records = ring.receive(engine)?;
+            if records.iter().any(|record| Status::from_word(record.status) != Some(Status::Live)) {
+                return Err(RuntimeError::NotFinite(NotFinite { kernel: None }));
+            }
+            ring.recycle(records);
         }
-        engine.wait()?;
         Ok(start.elapsed())
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Kernels {
     clock: KernelClock,
     /// Microseconds of all kernels together.
     step_us: f64,
+    /// Microseconds of such a step in the test, where the test is made of such steps.
+    test_step_us: Option<f64>,
     /// Least microseconds of all of them together.
     roofline_us: f64,
     /// The one that loses most comes first.
@@ -51,10 +53,10 @@ struct Row {
     lost_us: f64,
 }
 
-/// Times the kernels of `step`.
+/// Times the kernels of `step`, which took so many microseconds in its test.
 pub(super) fn measure(
     session: &mut Session,
-    step: BenchStep,
+    (step, test_step_us): (BenchStep, Option<f64>),
     clock: KernelClock,
     roofline: &Roofline,
 ) -> Result<Kernels> {
@@ -81,7 +83,7 @@ pub(super) fn measure(
     kernels.sort_by(|a, b| b.lost_us.total_cmp(&a.lost_us));
     let roofline_us = kernels.iter().map(|row| row.roofline_us).sum();
     let n = dims.tokens;
-    Ok(Kernels { name, n, depth, batch, clock, step_us, roofline_us, kernels })
+    Ok(Kernels { name, n, depth, batch, clock, step_us, test_step_us, roofline_us, kernels })
 }
 
 fn row(plan: &Plan, time: KernelTime, dims: StepDims, context: u32, roofline: &Roofline) -> Row {
@@ -168,7 +170,7 @@ impl Kernels {
                 row.dispatches.to_string(),
                 format!("{:.1}", row.us),
                 format!("{:.1} %", 1e2 * row.share),
-                format!("{:.1}", row.gb_per_s),
+                format!("{:.2}", row.gb_per_s),
                 format!("{:.1}", row.gflop_per_s),
                 format!("{:.1}", row.roofline_us),
                 format!("{:.1}", row.lost_us),
@@ -182,7 +184,7 @@ impl Kernels {
             self.kernels.iter().map(|row| row.dispatches).sum::<u32>().to_string(),
             format!("{:.1}", self.step_us),
             "100.0 %".into(),
-            format!("{:.1}", ratio(sum(&|row| row.bytes), self.step_us) / 1e3),
+            format!("{:.2}", ratio(sum(&|row| row.bytes), self.step_us) / 1e3),
             format!("{:.1}", ratio(sum(&|row| row.flops), self.step_us) / 1e3),
             format!("{:.1}", self.roofline_us),
             format!("{:.1}", self.step_us - self.roofline_us),
@@ -197,9 +199,13 @@ impl Kernels {
         // Writing to a string does not fail.
         let _ = write!(text, "{}", if self.n == 1 { "" } else { "s" });
         let _ = write!(text, " after {}, by ", self.depth);
-        text + match self.clock {
+        text += match self.clock {
             KernelClock::Timestamps => "timestamps between dispatches",
             KernelClock::Repetition => "repetition",
+        };
+        if let Some(us) = self.test_step_us {
+            let _ = write!(text, "; in its test the step took {us:.1} µs");
         }
+        text
     }
 }

@@ -2,56 +2,92 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `mod.rs` | options, tests, the table of results |
+//! | `mod.rs` | options, and which tests are run |
+//! | `measure.rs` | the tests on one compiled plan |
 //! | `kernels.rs` | what each kernel takes of a step |
 //! | `roofline.rs` | what a dispatch cannot be faster than |
+//! | `check.rs` | whether what is timed computes the right thing |
+//! | `llama.rs` | llama.cpp's benchmark on the same file |
+//! | `print.rs` | results for people |
+//! | `report.rs`, `system.rs` | everything in one Markdown file; the machine and the day |
 
+mod check;
 mod kernels;
+mod llama;
+mod measure;
+mod print;
+mod report;
 mod roofline;
+mod system;
 
 use crate::backend::{Device, GpuModel};
 use crate::error::{CliError, Result};
 use crate::model::{Model, Named};
 use crate::options::PlanArgs;
-use crate::output::{self, Table};
+use crate::output;
 use kernels::Kernels;
+use llama::Versus;
+use measure::{Bench, Test};
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::plan::{Phase, Plan};
-use quarrel_runtime::{BenchStep, GenerateOptions, KernelClock, SamplingParams, Session};
+use quarrel_ir::plan::{Phase, PlanOptions};
+use quarrel_runtime::{BenchStep, Gpu, KernelClock};
+use report::Sample;
 use roofline::Roofline;
 use serde::Serialize;
-use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-/// GPUs lower their clocks when idle: they are kept busy this long before a measurement.
-const WARM_UP: Duration = Duration::from_millis(250);
+/// Most sequences decoded together.
+const MOST_SEQUENCES: i64 = 4096;
+/// Most tokens of a prompt, of a generation, or before them.
+const MOST_TOKENS: i64 = 1 << 24;
 
 /// Measure speed
 ///
-/// `prefill` processes a prompt; `decode` generates greedily after --depth tokens. Tokens are random.
-/// The device is warmed up before each test, and kernels are compiled before that.
+/// `prefill` processes a prompt; `decode` generates greedily. Each is run for each --depth, decoding
+/// for each --batch-size too. Tokens are random. The device is warmed up before each test, and
+/// kernels are compiled before that.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  quarrel bench smollm2\n  quarrel bench smollm2 --prompt-len 0 \
---gen-len 64 --depth 1024 --json\n  quarrel bench --synthetic llama-1b:Q4_0 --reps 3"
+--gen-len 64 --depth 0,1024 --json\n  quarrel bench smollm2 --batch-size 1,8,32\n  quarrel bench \
+smollm2 --kernels\n  quarrel bench model.gguf --vs llama.cpp/build/bin/llama-bench --report \
+report.md\n  quarrel bench --synthetic llama-1b:Q4_K_M --reps 3\n  quarrel bench --synthetic \
+llama-8b:Q4_0 --check"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
     model: Named,
     /// Tokens of the prompt; 0 leaves the test out
-    #[arg(long, value_name = "N", default_value_t = 512)]
-    prompt_len: usize,
+    #[arg(long, value_name = "N", default_value_t = 512,
+          value_parser = clap::value_parser!(u32).range(0..=MOST_TOKENS))]
+    prompt_len: u32,
     /// Tokens to generate; 0 leaves the test out
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    gen_len: usize,
-    /// Tokens in the context before each test
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    depth: usize,
+    #[arg(long, value_name = "N", default_value_t = 128,
+          value_parser = clap::value_parser!(u32).range(0..=MOST_TOKENS))]
+    gen_len: u32,
+    /// Tokens in the context before each test; several make a test each
+    #[arg(long, value_name = "N", default_value = "0", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(0..=MOST_TOKENS))]
+    depth: Vec<u32>,
+    /// Sequences decoded together; several make a test each
+    #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..=MOST_SEQUENCES))]
+    batch_size: Vec<u32>,
     /// Show what each kernel takes of a step beside the least it could take, the one that loses most
     /// first; by timestamps where the device writes them between dispatches, else by repetition
     #[arg(long, value_name = "CLOCK", value_enum, num_args = 0..=1, require_equals = true,
           default_missing_value = "auto")]
     kernels: Option<Clock>,
+    /// Measure nothing: compare the logits of the shape of --synthetic, cut to --layers (by default
+    /// 2), with the reference's
+    #[arg(long, conflicts_with = "kernels")]
+    check: bool,
+    /// Run llama.cpp's llama-bench on the same file, for the same tests, and show the ratio
+    #[arg(long, value_name = "LLAMA-BENCH", conflicts_with = "check")]
+    vs: Option<PathBuf>,
+    /// Write all there is to say about the run to a Markdown file; kernels are timed for it
+    #[arg(long, value_name = "FILE.md", conflicts_with = "check")]
+    report: Option<PathBuf>,
     /// Repetitions of each test
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -85,8 +121,10 @@ impl Clock {
 }
 
 /// What `--json` prints.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Output {
+    /// Of Quarrel, with the commit where the build was told it.
+    version: String,
     model: String,
     device: String,
     backend: String,
@@ -99,271 +137,173 @@ struct Output {
     roofline: Option<Roofline>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kernels: Vec<Kernels>,
-}
-
-/// One test's result.
-#[derive(Serialize)]
-struct Test {
-    name: &'static str,
-    n: usize,
-    depth: usize,
-    batch: u32,
-    tokens_per_s: Spread,
-    bytes_per_token: f64,
-    gb_per_s: f64,
-    dispatches_per_token: f64,
-}
-
-/// A figure over the repetitions.
-#[derive(Clone, Copy, Serialize)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Spread {
-        values.sort_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
-        let (last, middle) = (values.len().saturating_sub(1), values.len() / 2);
-        let median = match values.len() % 2 {
-            0 => (at(middle.saturating_sub(1)) + at(middle)) / 2.0,
-            _ => at(middle),
-        };
-        Spread { median, min: at(0), max: at(last) }
-    }
+    /// With `--vs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vs: Option<Versus>,
 }
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
+    if args.check {
+        return check::execute(args);
+    }
     if args.prompt_len == 0 && args.gen_len == 0 {
         return Err(CliError::user("nothing to measure: --prompt-len and --gen-len are both 0"));
     }
+    let needs = needs(args)?;
+    args.report.as_deref().map_or(Ok(()), report::check)?;
     let source = args.model.source(&args.plan.mapping)?;
+    let file = match &args.vs {
+        Some(program) => Some((program, llama::file(args, program, &source)?)),
+        None => None,
+    };
     let device = Device::start(&args.plan);
     let model = Model::bind(args.model.name()?, source, &args.plan)?;
     let gpu = device.wait()?.gpu("quarrel bench")?;
-    let mut facts = gpu.facts();
-    gpu.measure(&mut facts)?;
-    let options = args.plan.plan_options(context(args)?, 1);
-    let roofline = match args.kernels {
-        Some(_) => Some(Roofline::of(&facts, Some(gpu.measure_flops()?))),
+    // Before Quarrel takes the device's memory, and its time if the other program fails.
+    let mut vs = match &file {
+        Some((program, file)) => Some(llama::run(args, program, file)?),
         None => None,
     };
-    let compiled = GpuModel::compile(&model.graph, gpu, &options)?;
-    let phases = [Phase::Prefill, Phase::Greedy, Phase::Decode];
-    let session = compiled.load(model.source.weights(), &phases)?;
-    session.engine().compile(&phases)?;
-    let mut bench = Bench { session, plan: compiled.plan, args };
-    let mut tests = Vec::new();
-    if args.prompt_len > 0 {
-        tests.push(bench.prefill()?);
+    let mut facts = gpu.facts();
+    gpu.measure(&mut facts)?;
+    let context = context(args, &model, needs);
+    let mut run = Run::new(args, model, gpu, facts, context);
+    let tests = run.tests()?;
+    if let Some(vs) = &mut vs {
+        vs.compare(&tests);
     }
-    if args.gen_len > 0 {
-        tests.push(bench.decode()?);
+    let Run { model, facts, roofline, kernels, sample, .. } = run;
+    let output = Output {
+        version: version(),
+        model: model.source.title(&model.name),
+        device: facts.name.clone(),
+        backend: facts.backend.clone(),
+        driver: facts.driver.clone(),
+        copy_gb_per_s: facts.copy_bytes_per_s.map(|speed| speed / 1e9),
+        tests,
+        roofline,
+        kernels,
+        vs,
+    };
+    if let (Some(path), Some(sample)) = (&args.report, &sample) {
+        let file = file.as_ref().map(|(_, file)| file.as_path());
+        report::write(path, &report::text(args, &model, &facts, &output, sample, file))?;
     }
-    let mut kernels = Vec::new();
-    if let (Some(clock), Some(roofline)) = (args.kernels, &roofline) {
-        kernels = bench.kernels(clock.on(&facts), roofline)?;
+    match args.json {
+        true => output::json(&output),
+        false => output::text(&print::text(&output)),
     }
-    let DeviceFacts { name: device, backend, driver, copy_bytes_per_s, .. } = facts;
-    let copy_gb_per_s = copy_bytes_per_s.map(|speed| speed / 1e9);
-    let model = model.name;
-    report(
-        args,
-        &Output { model, device, backend, driver, copy_gb_per_s, tests, roofline, kernels },
-    )
+}
+
+/// Of Quarrel, with the commit where the build was told it.
+fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("QUARREL_COMMIT") {
+        Some(commit) if !commit.is_empty() => format!("{version} ({commit})"),
+        _ => version.into(),
+    }
 }
 
 /// Positions that the tests need.
-fn context(args: &Args) -> Result<u32> {
-    let needs = args.depth.max(1) + args.prompt_len.max(args.gen_len + 1);
-    let needs = u32::try_from(needs)
-        .map_err(|_| CliError::User(format!("{needs} tokens are more than any context holds")))?;
+fn needs(args: &Args) -> Result<u32> {
+    // At most 2^24 each.
+    let depth = args.depth.iter().copied().max().unwrap_or(0);
+    let needs = depth + args.prompt_len.max(args.gen_len + 1);
     match args.plan.ctx {
         Some(ctx) if ctx < needs => Err(CliError::User(format!(
             "the tests need a context of {needs}, but --ctx is {ctx}: leave it out, or measure less"
         ))),
-        Some(ctx) => Ok(ctx),
-        // A multiple of what kernels like to split.
-        None => Ok(needs.next_multiple_of(256)),
+        _ => Ok(needs),
     }
 }
 
-/// What tests share.
-struct Bench<'a> {
-    session: Session,
-    plan: Plan,
+/// Positions of the plan: a multiple of what kernels like to split, but no more than the model was
+/// trained for where the tests need no more.
+fn context(args: &Args, model: &Model, needs: u32) -> u32 {
+    let trained = model.summary.context_length.and_then(|length| u32::try_from(length).ok());
+    let most = trained.unwrap_or(u32::MAX).max(needs);
+    args.plan.ctx.unwrap_or(needs.next_multiple_of(256).min(most))
+}
+
+/// What the tests share.
+struct Run<'a> {
     args: &'a Args,
-}
-
-impl Bench<'_> {
-    fn prefill(&mut self) -> Result<Test> {
-        let Args { prompt_len: n, depth, .. } = *self.args;
-        let head = self.tokens(depth, 0);
-        let mut round = 0;
-        let values = self.repeat(|bench| {
-            round += 1;
-            let whole = [head.as_slice(), &bench.tokens(n, round)].concat();
-            if depth > 0 {
-                bench.session.sync(&head)?;
-            } else {
-                bench.session.reset();
-            }
-            bench.session.engine().wait()?;
-            let start = Instant::now();
-            let processed = bench.session.sync(&whole)?;
-            bench.session.engine().wait()?;
-            Ok(processed as f64 / start.elapsed().as_secs_f64())
-        })?;
-        let mut cost = Cost::default();
-        let chunk = self.plan.options.chunk as usize;
-        for first in (0..n).step_by(chunk) {
-            let tokens = chunk.min(n - first);
-            cost.add(&self.plan, Phase::Prefill, tokens, depth + first + tokens / 2);
-        }
-        Ok(self.test("prefill", n, values, cost))
-    }
-
-    fn decode(&mut self) -> Result<Test> {
-        let Args { gen_len: n, depth, .. } = *self.args;
-        let prompt = self.tokens(depth.max(1), 0);
-        let options =
-            GenerateOptions { sampling: SamplingParams::default(), max_tokens: n + 1, stop: &[] };
-        let values = self.repeat(|bench| {
-            let made =
-                bench.session.generate(&prompt, options, &mut |_| ControlFlow::Continue(()))?;
-            Ok(made.timings.decode_steps as f64 / made.timings.decode.as_secs_f64())
-        })?;
-        let mut cost = Cost::default();
-        for step in 0..n {
-            cost.add(&self.plan, Phase::Decode, 1, depth + 1 + step);
-            cost.add(&self.plan, Phase::Greedy, 1, 0);
-        }
-        Ok(self.test("decode", n, values, cost))
-    }
-
+    model: Model,
+    gpu: Gpu,
+    facts: DeviceFacts,
+    context: u32,
+    /// How kernels are timed, where they are.
+    clock: Option<KernelClock>,
+    roofline: Option<Roofline>,
     /// The kernels of each test.
-    fn kernels(&mut self, clock: KernelClock, roofline: &Roofline) -> Result<Vec<Kernels>> {
-        let Args { prompt_len, gen_len, depth, .. } = *self.args;
-        // `context` has seen to it that these fit.
-        let (depth, chunk) = (depth as u32, self.plan.options.chunk);
-        let mut steps = Vec::new();
-        if prompt_len > 0 {
-            let tokens = chunk.min(prompt_len as u32);
-            steps.push(BenchStep::Prefill { depth, tokens });
+    kernels: Vec<Kernels>,
+    /// For the report.
+    sample: Option<Sample>,
+}
+
+impl<'a> Run<'a> {
+    fn new(args: &'a Args, model: Model, gpu: Gpu, facts: DeviceFacts, context: u32) -> Run<'a> {
+        let wanted = args.kernels.or(args.report.is_some().then_some(Clock::Auto));
+        let clock = wanted.map(|clock| clock.on(&facts));
+        let (roofline, kernels, sample) = (None, Vec::new(), None);
+        Run { args, model, gpu, facts, context, clock, roofline, kernels, sample }
+    }
+
+    /// Runs all tests: for each number of sequences a plan is compiled and loaded.
+    fn tests(&mut self) -> Result<Vec<Test>> {
+        if self.clock.is_some() {
+            let flops = self.gpu.measure_flops()?;
+            self.roofline = Some(Roofline::of(&self.facts, Some(flops)));
         }
-        if gen_len > 0 {
-            steps.push(BenchStep::Decode { depth });
+        let mut tests = Vec::new();
+        for (index, &slots) in self.args.batch_size.iter().enumerate() {
+            // A prompt is one sequence's: how many there are makes no difference.
+            let prompts = index == 0 && self.args.prompt_len > 0;
+            if prompts || self.args.gen_len > 0 {
+                let mut bench = self.load(slots)?;
+                self.run(&mut bench, prompts, &mut tests)?;
+                if self.args.report.is_some() && self.sample.is_none() {
+                    self.sample = Some(Sample::take(&self.model, &mut bench.session));
+                }
+            }
         }
-        let session = &mut self.session;
-        steps.into_iter().map(|step| kernels::measure(session, step, clock, roofline)).collect()
+        Ok(tests)
     }
 
-    /// Warms up, then measures as often as was asked for.
-    fn repeat(&mut self, mut once: impl FnMut(&mut Self) -> Result<f64>) -> Result<Vec<f64>> {
-        let start = Instant::now();
-        while {
-            once(self)?;
-            start.elapsed() < WARM_UP
-        } {}
-        (0..self.args.reps).map(|_| once(self)).collect()
+    /// Compiles and loads a plan for `slots` sequences.
+    fn load(&self, slots: u32) -> Result<Bench> {
+        let options = PlanOptions { slots, ..self.args.plan.plan_options(self.context, 1) };
+        let compiled = GpuModel::compile(&self.model.graph, self.gpu.clone(), &options)?;
+        let phases = [Phase::Prefill, Phase::Greedy, Phase::Decode];
+        let session = compiled.load(self.model.source.weights(), &phases)?;
+        session.engine().compile(&phases)?;
+        Ok(Bench { session, reps: self.args.reps })
     }
 
-    /// Pseudo-random tokens; those of different rounds begin differently.
-    fn tokens(&self, count: usize, round: u64) -> Vec<u32> {
-        let vocabulary = u64::from(self.plan.model.vocabulary.max(1));
-        let first = round % vocabulary;
-        let mut state = round;
-        let rest = std::iter::repeat_with(move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 33) % vocabulary
-        });
-        // Below the vocabulary, which is a u32.
-        std::iter::once(first).chain(rest).take(count).map(|token| token as u32).collect()
-    }
-
-    fn test(&self, name: &'static str, n: usize, values: Vec<f64>, cost: Cost) -> Test {
-        let tokens_per_s = Spread::of(values);
-        let bytes_per_token = cost.bytes as f64 / n as f64;
-        Test {
-            name,
-            n,
-            depth: self.args.depth,
-            batch: self.plan.options.slots,
-            tokens_per_s,
-            bytes_per_token,
-            gb_per_s: bytes_per_token * tokens_per_s.median / 1e9,
-            dispatches_per_token: cost.dispatches as f64 / n as f64,
+    /// Runs the tests of one plan.
+    fn run(&mut self, bench: &mut Bench, prompts: bool, tests: &mut Vec<Test>) -> Result<()> {
+        let Args { prompt_len, gen_len, ref depth, .. } = *self.args;
+        for &depth in depth {
+            let chunk = bench.session.engine().plan().options.chunk;
+            let mut steps = Vec::new();
+            if prompts {
+                let test = bench.prefill(depth, prompt_len)?;
+                let step = BenchStep::Prefill { depth, tokens: chunk.min(prompt_len) };
+                steps.push((step, (prompt_len <= chunk).then_some(1e6 * test.seconds)));
+                tests.push(test);
+            }
+            if gen_len > 0 {
+                let test = bench.decode(depth, gen_len)?;
+                let us = 1e6 * test.seconds / f64::from(gen_len);
+                steps.push((BenchStep::Decode { depth }, Some(us)));
+                tests.push(test);
+            }
+            if let (Some(clock), Some(roofline)) = (self.clock, &self.roofline) {
+                for step in steps {
+                    self.kernels.push(bench.kernels(step, clock, roofline)?);
+                }
+            }
         }
-    }
-}
-
-/// Bytes and dispatches of a test, by the plan's own account.
-#[derive(Clone, Copy, Default)]
-struct Cost {
-    bytes: u64,
-    dispatches: u64,
-}
-
-impl Cost {
-    fn add(&mut self, plan: &Plan, phase: Phase, tokens: usize, context: usize) {
-        let dispatches = plan.program(phase).map_or(&[][..], |program| &program.dispatches);
-        let (tokens, context) = (tokens as u64, context as u64);
-        self.bytes += dispatches.iter().map(|d| d.cost.bytes(tokens, context)).sum::<u64>();
-        self.dispatches += dispatches.len() as u64;
-    }
-}
-
-fn report(args: &Args, output: &Output) -> Result<()> {
-    if args.json {
-        return output::json(output);
-    }
-    let Output { model, device, backend, copy_gb_per_s: copy, tests, .. } = output;
-    let mut table = Table::new([
-        "test",
-        "tokens",
-        "depth",
-        "tokens/s",
-        "min",
-        "max",
-        "MB/token",
-        "GB/s",
-        "of copy",
-        "dispatches",
-    ]);
-    for test in tests {
-        let share =
-            copy.map_or(String::new(), |copy| format!("{:.0} %", 1e2 * test.gb_per_s / copy));
-        table.row([
-            test.name.into(),
-            test.n.to_string(),
-            test.depth.to_string(),
-            format!("{:.1}", test.tokens_per_s.median),
-            format!("{:.1}", test.tokens_per_s.min),
-            format!("{:.1}", test.tokens_per_s.max),
-            format!("{:.2}", test.bytes_per_token / 1e6),
-            format!("{:.1}", test.gb_per_s),
-            share,
-            format!("{:.1}", test.dispatches_per_token),
-        ]);
-    }
-    let copy = copy.map_or(String::new(), |copy| format!(", copies {copy:.1} GB/s"));
-    let mut text = format!("{model} on {device} ({backend}{copy})\n\n{}", table.render());
-    for kernels in &output.kernels {
-        text += &format!("\n{}\n\n{}", kernels.heading(), kernels.table().render());
-    }
-    output::text(&text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_between() {
-        assert_eq!(Spread::of(vec![3.0, 1.0, 2.0]).median, 2.0);
-        assert_eq!(Spread::of(vec![4.0, 1.0]).median, 2.5);
-        assert_eq!(Spread::of(vec![4.0, 1.0]).max, 4.0);
+        Ok(())
     }
 }
