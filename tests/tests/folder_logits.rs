@@ -36,7 +36,7 @@ fn check(name: &str, device: bool) {
     let logits = match device {
         false => reference_logits(&graph, &folder, &options, &tokens, 0, &parts),
         true => {
-            let runner = Runner::of(&plan_for(&graph, &options, false), &folder);
+            let runner = Runner::of(&plan_for(&graph, &options, None), &folder);
             plan_logits(&runner, &tokens, 0, &parts)
         }
     };
