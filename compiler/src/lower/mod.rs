@@ -7,11 +7,13 @@ mod product;
 mod rows;
 mod scan;
 mod shapes;
+mod split;
 mod store;
 mod top_k;
 mod weights;
 
 pub use bindings::{IoBuffer, Resource};
+pub use split::{Splits, split};
 pub use weights::WeightTable;
 
 use crate::error::CompileError;
@@ -29,6 +31,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Context<'a> {
     pub graph: &'a Graph,
     pub weights: &'a WeightTable,
+    /// Values whose positions are split.
+    pub splits: &'a Splits,
     pub device: &'a DeviceFacts,
     pub options: &'a PlanOptions,
     pub phase: Phase,
@@ -60,6 +64,7 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
     let launch = match &region.anchor {
         Anchor::Product(product) => product::lower(context, region, product),
         Anchor::Attention(value) => attention::lower(context, region, *value),
+        Anchor::Combine(value) => split::lower_combine(context, *value),
         Anchor::TopK(value) => top_k::lower(context, region, *value),
         Anchor::Scan(value) => scan::lower(context, *value),
         Anchor::Rows(_) => rows::lower(context, region),
@@ -92,6 +97,7 @@ impl<'a> Context<'a> {
         Emitter {
             graph: self.graph,
             weights: self.weights,
+            splits: self.splits,
             options: self.options,
             inline,
             sums: BTreeMap::new(),
