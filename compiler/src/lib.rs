@@ -8,7 +8,7 @@
 //! | fuse | `fuse/` | decides which values a kernel computes together |
 //! | schedule | `schedule.rs` | orders the kernels |
 //! | lay out weights | `lower/weights.rs` | joins, places and packs tensors |
-//! | choose and lower kernels | `lower/` | makes each region a kernel |
+//! | choose and lower kernels | `lower/` | splits attention over long contexts (`split.rs`), makes each region a kernel |
 //! | plan memory | `memory.rs` | gives values buffers |
 //! | emit | `emit.rs` | writes the plan |
 //!

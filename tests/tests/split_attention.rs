@@ -89,17 +89,28 @@ fn at_the_ends_of_splits() {
     check(&plain(), 4096, StateFormat::F16, &parts, 8);
 }
 
-/// Windows within a split, across one and beyond several; caps and biases.
+/// Windows that do not begin where splits do; caps and biases.
 #[test]
 fn of_every_kind() {
-    let parts = around(&[256, 520, 1100]);
-    for window in [1, 100, 256, 300, 900] {
-        check(&Block { window: Some(window), ..plain() }, 2100, StateFormat::F32, &parts, 4);
+    let parts = around(&[256, 1100, 2070]);
+    for (window, splits) in [(1030, 2), (1500, 2), (2060, 4)] {
+        let block = Block { window: Some(window), ..plain() };
+        check(&block, 2200, StateFormat::F32, &parts, splits);
     }
+    let parts = around(&[256, 520, 1100]);
     let capped = Block { softcap: Some(2.0), kv_heads: 2, ..plain() };
     check(&capped, 2100, StateFormat::F32, &parts, 4);
-    let biased = Block { alibi: Some(8.0), share: 3, window: Some(700), ..plain() };
+    let biased = Block { alibi: Some(8.0), share: 3, window: Some(1040), ..plain() };
     check(&biased, 1500, StateFormat::F16, &parts, 2);
+}
+
+/// What a short window leaves is not split, however long the context.
+#[test]
+fn not_within_short_windows() {
+    let block = Block { window: Some(1000), ..plain() };
+    let plan = plan_for(&block.little().graph(), &options(20_000, StateFormat::F32, true), true);
+    let (variant, own) = attends(&plan);
+    assert!(variant.contains("a quad") && !variant.contains("splits") && !own, "{variant}");
 }
 
 /// Heads of all sizes that quads take, and all shares; those that fill their registers too.

@@ -53,10 +53,11 @@ pub fn lower(
         },
         note: split.map(|split| {
             let splits = split.split.splits;
-            match split.in_place {
-                true => format!("its positions are split over {splits} workgroups a head, which the product that reads it combines: they are few"),
-                false => format!("its positions are split over {splits} workgroups a head"),
-            }
+            let where_combined = match split.in_place {
+                true => "; the product that reads it combines them, which is predicted to take less than another dispatch",
+                false => "",
+            };
+            format!("its positions are shared by {splits} workgroups{where_combined}")
         }),
     })
 }
@@ -115,7 +116,7 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         key_size: operands.key_size as u32,
         value_size: operands.value_size as u32,
         row_bytes: operands.row_bytes,
-        context: context.options.context,
+        positions: operands.attention.window.unwrap_or(u32::MAX).min(context.options.context),
         slots: context.options.slots,
     };
     let mut own = super::Bindings::default();
@@ -126,7 +127,7 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         kv_heads,
         key_size: needs.key_size,
         value_size: needs.value_size,
-        context: needs.context,
+        context: context.options.context,
         key_format: context.state_format(operands.keys),
         value_format: context.state_format(operands.values),
         count,

@@ -138,8 +138,8 @@ pub struct AttentionNeeds {
     pub value_size: u32,
     /// Bytes of a position's keys and values, all heads.
     pub row_bytes: u64,
-    /// Most positions of a slot.
-    pub context: u32,
+    /// Most positions that a token attends to.
+    pub positions: u32,
     /// Tokens of a decode step.
     pub slots: u32,
 }
@@ -165,7 +165,7 @@ const HELD_AND_LOADED: u32 = 160;
 /// the latency of a step: what the caches of a large GPU deliver in three microseconds.
 const AGAIN_BYTES: u64 = 16 << 20;
 
-/// Contexts up to which a token's positions are not split: combining takes about as long as the few
+/// How many positions of a token are not split: combining takes about as long as the few
 /// steps that a split saves.
 const WHOLE_CONTEXT: u32 = 1024;
 
@@ -184,7 +184,7 @@ fn quads(device: &DeviceFacts, needs: &AttentionNeeds) -> Option<Quads> {
         return None;
     }
     // Heads share loads where the loads are what takes time.
-    let bytes = needs.row_bytes * u64::from(needs.context) * u64::from(needs.share);
+    let bytes = needs.row_bytes * u64::from(needs.positions) * u64::from(needs.share);
     let most = if bytes > AGAIN_BYTES { 4 * HELD / both } else { 1 };
     let heads = (1..=most).rev().find(|h| needs.share.is_multiple_of(*h)).unwrap_or(1);
     // A loaded number takes half a register, as most states are F16.
@@ -198,11 +198,11 @@ fn quads(device: &DeviceFacts, needs: &AttentionNeeds) -> Option<Quads> {
 /// Workgroups that share a token's positions where there are `groups` without: enough to keep a
 /// large GPU busy, and a power of two, so that a full context is whole steps for each.
 fn splits(needs: &AttentionNeeds, groups: u32) -> u32 {
-    if needs.context <= WHOLE_CONTEXT {
+    if needs.positions <= WHOLE_CONTEXT {
         return 1;
     }
     let enough = SPLIT_GROUPS.div_ceil(groups.max(1)).next_power_of_two();
-    enough.min(1 << (needs.context / LEAST_POSITIONS).ilog2())
+    enough.min(1 << (needs.positions / LEAST_POSITIONS).ilog2())
 }
 
 /// Whether a product of `groups` workgroups, which all read the same row of `width` elements, should

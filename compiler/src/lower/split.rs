@@ -133,8 +133,8 @@ pub fn lower_combine(context: Context<'_>, value: ValueId) -> Result<Launch, Com
             ..Cost::default()
         },
         note: Some(
-            "combines the splits in a dispatch of its own: that is predicted to take less than \
-             reading all of them in each workgroup that needs them"
+            "combines what workgroups that share positions left, in a dispatch of its own: that is \
+             predicted to take less than reading all of it wherever the result is read"
                 .into(),
         ),
     })
