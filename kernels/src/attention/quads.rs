@@ -67,7 +67,7 @@ impl QuadText<'_> {
             ("threads", number(threads)),
             ("oldest", oldest),
             ("queries", self.queries_text()),
-            ("positions", self.positions_text()),
+            ("positions", self.steps_text()),
             ("meet", self.meet_text()),
             ("keep", self.keep_text()),
             ("store", self.store_text()),
@@ -144,9 +144,20 @@ impl QuadText<'_> {
         })
     }
 
-    /// A step: loads first, all of them, then scores and sums.
-    fn positions_text(&self) -> String {
-        let positions = self.quads.positions;
+    /// A step of as many positions as are left, up to a whole one: few are not read several times.
+    fn steps_text(&self) -> String {
+        let mut text = String::from("        ");
+        for positions in (0..).map(|i| 1 << i).take_while(|n| *n < self.quads.positions) {
+            let body = self.positions_text(positions);
+            let _ =
+                write!(text, "if (end - base <= {positions}u * QUADS) {{\n{body}        }} else ");
+        }
+        let body = self.positions_text(self.quads.positions);
+        text + &format!("{{\n{body}        }}")
+    }
+
+    /// A step of `positions` for each quad: loads first, all of them, then scores and sums.
+    fn positions_text(&self, positions: u32) -> String {
         let mut text = String::new();
         for p in 0..positions {
             // Positions beyond the last are read like the last, and not counted.
@@ -168,7 +179,7 @@ impl QuadText<'_> {
         }
         for h in 0..self.quads.heads {
             (0..positions).for_each(|p| text.push_str(&self.score_text(h, p)));
-            text.push_str(&self.weights_text(h));
+            text.push_str(&self.weights_text(h, positions));
         }
         text
     }
@@ -200,8 +211,7 @@ impl QuadText<'_> {
     }
 
     /// Turns the scores of head `h` into weights and adds the values.
-    fn weights_text(&self, h: u32) -> String {
-        let positions = self.quads.positions;
+    fn weights_text(&self, h: u32, positions: u32) -> String {
         let highest = (0..positions)
             .fold(format!("highest_{h}"), |most, p| format!("max({most}, score_{h}_{p})"));
         let mut text = format!(
