@@ -41,7 +41,9 @@ impl Fusion<'_> {
                     self.pull_scores(index, *ids);
                     continue;
                 }
-                Anchor::Attention(_) | Anchor::Scan(_) | Anchor::Rows(_) => continue,
+                Anchor::Attention(_) | Anchor::Combine(_) | Anchor::Scan(_) | Anchor::Rows(_) => {
+                    continue;
+                }
             };
             let host = self.hosted(index, x);
             let mut pulled = Pulled { host, ..Pulled::default() };
