@@ -32,6 +32,9 @@ pub struct DeviceFacts {
     pub binding_alignment: u32,
     /// Whether kernels may use 16-bit floats (`enable f16`).
     pub shader_f16: bool,
+    /// Whether kernels may use 64-bit integers.
+    #[serde(default)]
+    pub shader_int64: bool,
     /// Shapes of cooperative matrix products, as `(m, n, k)` with F16 operands and F32 sums.
     pub matrix_shapes: Vec<(u32, u32, u32)>,
     /// Whether timestamps can be written between the dispatches of one pass.

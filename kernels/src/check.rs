@@ -28,10 +28,12 @@ pub fn validate(wgsl: &str) -> Result<(naga::Module, ModuleInfo), CheckError> {
     let module = naga::front::wgsl::parse_str(wgsl)
         .map_err(|error| CheckError::Parse(error.emit_to_string(wgsl)))?;
     // `pack2x16float` and its like need no 16-bit floats of the device; Vulkan and Metal have them.
-    // Kernels that enable 16-bit floats or matrices are chosen for devices that have them.
+    // Kernels that use 16-bit floats, 64-bit integers or matrices are chosen for devices that have
+    // them.
     let capabilities = Capabilities::SUBGROUP
         | Capabilities::SUBGROUP_BARRIER
         | Capabilities::SHADER_FLOAT16
+        | Capabilities::SHADER_INT64
         | Capabilities::COOPERATIVE_MATRIX
         | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let info = Validator::new(ValidationFlags::all(), capabilities)

@@ -266,6 +266,8 @@ fn check_device(gpu: &Gpu, plan: &Plan) -> Result<(), RuntimeError> {
         lacks("subgroup size", facts.subgroup_size.into(), planned.subgroup_size.into())
     } else if planned.shader_f16 && !facts.shader_f16 {
         "it has no 16-bit floats".to_owned()
+    } else if planned.shader_int64 && !facts.shader_int64 {
+        "it has no 64-bit integers".to_owned()
     } else if planned.matrix_shapes.iter().any(|shape| !facts.matrix_shapes.contains(shape)) {
         "it lacks a cooperative matrix shape".to_owned()
     } else if facts.max_workgroup_bytes < planned.max_workgroup_bytes {

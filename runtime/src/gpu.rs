@@ -12,6 +12,7 @@ const BACKENDS: wgpu::Backends = wgpu::Backends::VULKAN.union(wgpu::Backends::ME
 /// Features that are used where an adapter reports them.
 const WANTED: wgpu::Features = wgpu::Features::SUBGROUP
     .union(wgpu::Features::SHADER_F16)
+    .union(wgpu::Features::SHADER_INT64)
     .union(wgpu::Features::TIMESTAMP_QUERY)
     .union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES)
     .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
@@ -255,6 +256,7 @@ fn facts_of(
         max_buffer_bytes: limits.max_buffer_size,
         binding_alignment: limits.min_storage_buffer_offset_alignment,
         shader_f16: features.contains(wgpu::Features::SHADER_F16),
+        shader_int64: features.contains(wgpu::Features::SHADER_INT64),
         matrix_shapes: shapes
             .into_iter()
             .filter(half_to_float)

@@ -80,6 +80,7 @@ fn show(facts: &DeviceFacts) -> String {
         "   driver                {}\n   \
          subgroup size         {}\n   \
          16-bit floats         {}\n   \
+         64-bit integers       {}\n   \
          cooperative matrices  {matrices}\n   \
          timestamps in passes  {}\n   \
          workgroup             {} threads, {} of memory\n   \
@@ -88,6 +89,7 @@ fn show(facts: &DeviceFacts) -> String {
         facts.driver,
         facts.subgroup_size,
         yes(facts.shader_f16),
+        yes(facts.shader_int64),
         yes(facts.timestamps_inside_passes),
         facts.max_workgroup_threads,
         output::bytes(facts.max_workgroup_bytes.into()),

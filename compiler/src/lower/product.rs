@@ -73,6 +73,7 @@ pub fn lower(
         columns: columns as u32,
         count,
         segments: segments.formats.clone(),
+        words: segments.matrices[0].words,
         groups: Vec::new(),
         aside,
         experts: experts.map(|experts| Experts {

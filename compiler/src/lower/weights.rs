@@ -6,11 +6,11 @@
 
 use crate::error::CompileError;
 use crate::region::{Anchor, Region, matrix_operand, weight_behind};
-use quarrel_ir::facts::DeviceFacts;
+use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Graph, WeightId};
 use quarrel_ir::plan::{Buffer, BufferId, BufferRange, BufferRole, LoadTensor};
-use quarrel_kernels::formats::plane_bindings;
+use quarrel_kernels::formats::{Words, plane_bindings};
 use quarrel_kernels::product::{Order, PART_ROWS};
 use quarrel_kernels::shader::Binding;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +42,8 @@ pub struct Matrix {
     pub first_row: u64,
     /// Rows of each part but the last.
     pub part_rows: u64,
+    /// How kernels load its words.
+    pub words: Words,
     /// The planes of the first part, then those of the second, ….
     pub planes: Vec<BufferRange>,
 }
@@ -54,8 +56,16 @@ impl Matrix {
 
     /// The planes of part `part` with their bindings under `prefix`.
     pub fn plane_bindings(&self, part: usize, prefix: &str) -> Vec<(BufferRange, Binding)> {
-        let bindings = plane_bindings(self.format, prefix);
+        let bindings = plane_bindings(self.format, prefix, self.words);
         self.planes.iter().skip(part * bindings.len()).copied().zip(bindings).collect()
+    }
+}
+
+/// How kernels of `device` load words of weights.
+fn words(device: &DeviceFacts) -> Words {
+    match device.kind == DeviceKind::Cpu && device.shader_int64 {
+        true => Words::Pairs,
+        false => Words::Fours,
     }
 }
 
@@ -235,10 +245,11 @@ impl Builder<'_> {
         let planes = self.place(ids, format, rows, (row_len, columns))?;
         let tensor = self.table.load.len() - 1;
         let mut first_row = 0;
+        let words = words(self.device);
         for &id in ids {
             let part_rows = self.table.load[tensor].part_rows;
             let planes = planes.clone();
-            let matrix = Matrix { tensor, format, columns, first_row, part_rows, planes };
+            let matrix = Matrix { tensor, format, columns, first_row, part_rows, words, planes };
             first_row += self.rows(id);
             self.table.matrices.insert(id, matrix);
         }

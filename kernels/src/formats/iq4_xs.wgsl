@@ -3,7 +3,7 @@ fn $load(chunk: u32) -> $raw {
     let s = $p1[chunk >> 3u];
     let c = chunk & 7u;
     let scale = ((s.y >> (4u * c)) & 15u) | (((s.x >> (16u + 2u * c)) & 3u) << 4u);
-    return $raw($p0[chunk], unpack2x16float(s.x).x * (f32(scale) - 32.0));
+    return $raw($four(chunk), unpack2x16float(s.x).x * (f32(scale) - 32.0));
 }
 fn $unit(raw: $raw, i: u32) -> vec4<f32> {
     return $values((raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu);

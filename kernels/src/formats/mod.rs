@@ -7,7 +7,8 @@
 //!   `fn $offset(raw: $raw, i: u32) -> f32`: an element of unit `i` is `unit · scale + offset`. Both
 //!   are the same for each [`Snippet::group`] units.
 //!
-//! Planes are bound under the names `$p0`, `$p1`, ….
+//! Planes are bound under the names `$p0`, `$p1`, …. The first one of formats other than F32 is read
+//! by `fn $four(i: u32) -> vec4<u32>`, which [`Words`] defines.
 
 use crate::shader::Binding;
 use quarrel_ir::format::Format;
@@ -72,15 +73,55 @@ const IQ4_VALUES: &str = include_str!("iq4_values.wgsl");
 const FP4_VALUES: &str = include_str!("fp4_values.wgsl");
 const CODED: &[&str] = &[include_str!("coded.wgsl")];
 
+/// How kernels load four words of a format's first plane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Words {
+    /// As four words of 32 bits.
+    #[default]
+    Fours,
+    /// As two of 64 bits: processors that run kernels in software load each word of each lane by
+    /// itself.
+    Pairs,
+}
+
+impl Words {
+    /// The WGSL element type of a plane whose own is `element`.
+    fn element(self, element: &'static str) -> &'static str {
+        match (self, element) {
+            (Words::Pairs, "vec4<u32>") => "vec2<u64>",
+            _ => element,
+        }
+    }
+
+    /// The function that reads four words of the first plane.
+    const fn reader(self) -> &'static str {
+        match self {
+            Words::Fours => "fn $four(i: u32) -> vec4<u32> { return $p0[i]; }\n",
+            Words::Pairs => {
+                "fn $four(i: u32) -> vec4<u32> {\n    let v = $p0[i];\n    \
+                 return vec4<u32>(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u));\n}\n"
+            }
+        }
+    }
+}
+
 impl Snippet {
     /// The text with names that begin with `prefix`.
-    pub fn text(&self, prefix: &str) -> String {
-        self.text.concat().replace('$', prefix)
+    pub fn text(&self, prefix: &str, words: Words) -> String {
+        self.whole(words).replace('$', prefix)
+    }
+
+    fn whole(&self, words: Words) -> String {
+        let text = self.text.concat();
+        match text.contains("$four") {
+            true => text + words.reader(),
+            false => text,
+        }
     }
 
     /// The same with the struct of another tensor of the format, whose names begin with `owner`.
-    pub fn text_beside(&self, prefix: &str, owner: &str) -> String {
-        let text = self.text.concat();
+    pub fn text_beside(&self, prefix: &str, owner: &str, words: Words) -> String {
+        let text = self.whole(words);
         // Each snippet has its struct in one line.
         let rest: String = text
             .lines()
@@ -91,12 +132,15 @@ impl Snippet {
 }
 
 /// The bindings of a packed tensor's planes under `prefix`.
-pub fn plane_bindings(format: Format, prefix: &str) -> Vec<Binding> {
+pub fn plane_bindings(format: Format, prefix: &str, words: Words) -> Vec<Binding> {
     let planes = format.packing().planes.iter().enumerate();
     planes
         .map(|(index, plane)| Binding {
             name: format!("{prefix}p{index}"),
-            element: plane.element,
+            element: match index {
+                0 => words.element(plane.element),
+                _ => plane.element,
+            },
             access: Access::Read,
         })
         .collect()

@@ -1,6 +1,6 @@
 struct $raw { q: vec4<u32>, s: u32 }
 fn $load(chunk: u32) -> $raw {
-    return $raw($p0[chunk], $p1[chunk >> 1u] >> ((chunk & 1u) * 16u));
+    return $raw($four(chunk), $p1[chunk >> 1u] >> ((chunk & 1u) * 16u));
 }
 fn $unit(raw: $raw, i: u32) -> vec4<f32> {
     return $values((raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu);

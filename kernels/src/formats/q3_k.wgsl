@@ -1,5 +1,5 @@
 struct $raw { q: vec4<u32> }
-fn $load(chunk: u32) -> $raw { return $raw($p0[chunk]); }
+fn $load(chunk: u32) -> $raw { return $raw($four(chunk)); }
 fn $unit(raw: $raw, i: u32) -> vec4<f32> {
     let low = (raw.q[i & 1u] >> ((i >> 1u) * 2u)) & 0x03030303u;
     let third = (raw.q.z >> i) & 0x01010101u;

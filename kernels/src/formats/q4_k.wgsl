@@ -1,7 +1,7 @@
 struct $raw { q: vec4<u32>, s: u32, d: u32 }
 fn $load(chunk: u32) -> $raw {
     let s = $p1[chunk >> 1u] >> ((chunk & 1u) * 16u);
-    return $raw($p0[chunk], s, $p2[chunk >> 3u]);
+    return $raw($four(chunk), s, $p2[chunk >> 3u]);
 }
 fn $unit(raw: $raw, i: u32) -> vec4<f32> {
     return vec4<f32>(unpack4xU8((raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu));

@@ -1,5 +1,5 @@
 struct $raw { q: vec4<u32>, d: vec2<u32> }
-fn $load(chunk: u32) -> $raw { return $raw($p0[chunk], $p1[chunk]); }
+fn $load(chunk: u32) -> $raw { return $raw($four(chunk), $p1[chunk]); }
 fn $unit(raw: $raw, i: u32) -> vec4<f32> {
     let nibbles = (raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
     let fifth = (vec4(raw.d.x >> (4u * i)) >> vec4(0u, 1u, 2u, 3u)) & vec4(1u);

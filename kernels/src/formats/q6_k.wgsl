@@ -1,5 +1,5 @@
 struct $raw { q: vec4<u32>, high: vec2<u32>, s: u32 }
-fn $load(chunk: u32) -> $raw { return $raw($p0[chunk], $p1[chunk], $p2[chunk]); }
+fn $load(chunk: u32) -> $raw { return $raw($four(chunk), $p1[chunk], $p2[chunk]); }
 fn $unit(raw: $raw, i: u32) -> vec4<f32> {
     let nibbles = (raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
     let high = (raw.high[i & 1u] >> ((i >> 1u) * 2u)) & 0x03030303u;

@@ -13,6 +13,7 @@ pub use fetched::Fetched;
 pub use matrix::Matrices;
 pub use text::{epilogue_sum, unit_place};
 
+use crate::formats::Words;
 use crate::row_program::RowProgram;
 use crate::shader::{Binding, Shader};
 use quarrel_ir::format::Format;
@@ -28,6 +29,8 @@ pub struct Product {
     pub count: String,
     /// Weight segments: rows of one format behind one set of planes.
     pub segments: Vec<Format>,
+    /// How their words are loaded.
+    pub words: Words,
     /// Groups of outputs with the same units.
     pub groups: Vec<Group>,
     /// Where the weights are those of experts that are chosen on the device; for one row of x.

@@ -122,8 +122,8 @@ impl Product {
         let one = |(index, format): (usize, &Format)| {
             let (prefix, owner) = (segment_prefix(index), self.owner(index));
             match owner == index {
-                true => snippet(*format).text(&prefix),
-                false => snippet(*format).text_beside(&prefix, &segment_prefix(owner)),
+                true => snippet(*format).text(&prefix, self.words),
+                false => snippet(*format).text_beside(&prefix, &segment_prefix(owner), self.words),
             }
         };
         self.segments.iter().enumerate().map(one).collect()

@@ -20,6 +20,7 @@ fn facts(kind: DeviceKind, threads: u32) -> DeviceFacts {
         max_buffer_bytes: 1 << 30,
         binding_alignment: 256,
         shader_f16: false,
+        shader_int64: false,
         matrix_shapes: Vec::new(),
         timestamps_inside_passes: false,
         copy_bytes_per_s: None,
