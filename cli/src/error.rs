@@ -180,7 +180,9 @@ impl From<SyntheticError> for CliError {
 impl From<CompileError> for CliError {
     fn from(error: CompileError) -> CliError {
         match error {
-            CompileError::Options(_) => CliError::User(error.to_string()),
+            CompileError::Options(_) | CompileError::DoesNotFit { .. } => {
+                CliError::User(error.to_string())
+            }
             _ => CliError::Failure(error.to_string()),
         }
     }

@@ -129,6 +129,7 @@ fn options_that_make_no_sense() {
     bench.run(&["run", &file, "Hi", "--temp", "-1"]).refused(&["temperature"]);
     bench.run(&["run", &file, "Hi", "--top-p", "2"]).refused(&["top-p"]);
     bench.run(&["run", &file, "Hi", "--raw", "--system", "x"]).refused(&["--system"]);
+    bench.run(&["run", &file, "Hi", "--ctx", "4294967295"]).refused(&["--ctx", "at most"]);
     for arguments in [
         ["run", &file, "Hi", "--ctx", "0"],
         ["run", &file, "Hi", "--weights", "Q4_0"],
