@@ -60,7 +60,7 @@ pub enum CompileError {
         /// What the device can do, in bytes.
         has: u64,
         /// Which options make it smaller.
-        instead: &'static str,
+        instead: String,
     },
     /// An option is out of its range, or does not suit the model.
     #[error("{0}")]

@@ -77,7 +77,7 @@ pub fn compile(
     let model = model_facts(graph, output);
     programs.extend(sample::programs(&mut emission, device, &model, options));
     emission.add_pool(pool);
-    limits::check_values(&emission.buffers, device)?;
+    limits::check_values(&emission.buffers, device, options)?;
     let states = graph.states.iter().map(|state| state.addressing);
     let plan = Plan {
         version: PLAN_VERSION,

@@ -46,26 +46,36 @@ pub fn check_states(
             .saturating_mul(state.width())
             .saturating_mul(state_format(state, options).bytes());
         let what = format!("{rows} rows of the state {:?}", state.name);
-        fits(what, bytes, device, "a smaller --ctx, or fewer sequences at once")?;
+        fits(what, bytes, device, instead("--ctx", options))?;
     }
     Ok(())
 }
 
 /// That the device can hold each value of a step: kernels bind them whole.
-pub fn check_values(buffers: &[Buffer], device: &DeviceFacts) -> Result<(), CompileError> {
+pub fn check_values(
+    buffers: &[Buffer],
+    device: &DeviceFacts,
+    options: &PlanOptions,
+) -> Result<(), CompileError> {
     let values = |role| matches!(role, BufferRole::Activation | BufferRole::Io);
     for buffer in buffers.iter().filter(|buffer| values(buffer.role)) {
         let what = format!("the buffer {:?} of a step", buffer.name);
-        fits(what, buffer.bytes, device, "a smaller --chunk, or fewer sequences at once")?;
+        fits(what, buffer.bytes, device, instead("--chunk", options))?;
     }
     Ok(())
+}
+
+/// What makes it smaller.
+fn instead(option: &str, options: &PlanOptions) -> String {
+    let sequences = if options.slots > 1 { ", or fewer sequences at once" } else { "" };
+    format!("a smaller {option}{sequences}")
 }
 
 fn fits(
     what: String,
     needs: u64,
     device: &DeviceFacts,
-    instead: &'static str,
+    instead: String,
 ) -> Result<(), CompileError> {
     let has = device.max_binding_bytes.min(device.max_buffer_bytes);
     if needs <= has {
