@@ -27,8 +27,7 @@ pub(crate) struct PlanArgs {
     /// Compile the graph op by op
     #[arg(long)]
     pub(crate) no_fuse: bool,
-    /// Precision: as the device does best, with keys and values kept in F16 and long prompts
-    /// multiplied in F16 where it has matrices; or F32 throughout
+    /// Precision of products, and of keys and values
     #[arg(long, value_enum, default_value_t = Precision::Auto)]
     pub(crate) precision: Precision,
     /// Positions that a sequence may have [default: the model's own, at most 4096]
@@ -36,7 +35,7 @@ pub(crate) struct PlanArgs {
     pub(crate) ctx: Option<u32>,
     /// Prompt tokens that are processed together; 1 is token by token
     #[arg(long, value_name = "N", default_value_t = 512,
-          value_parser = clap::value_parser!(u32).range(1..=65_536))]
+          value_parser = clap::value_parser!(u32).range(1..=32_768))]
     pub(crate) chunk: u32,
     /// Expand the file's weights to F32, F16 or BF16 as they are loaded
     #[arg(long, value_name = "FORMAT", value_parser = float_format)]
@@ -46,7 +45,8 @@ pub(crate) struct PlanArgs {
 /// Precision of arithmetic, and of keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Precision {
-    /// What the device does best; keys and values in F16, prompts on matrix units in F16 with F32 sums
+    /// Keys and values in F16; prompts, and steps of nine or more sequences, multiplied in F16 with
+    /// sums in F32 where the device has cooperative matrices
     Auto,
     /// F32 throughout
     F32,
