@@ -56,7 +56,11 @@ impl CliError {
             text += &format!(" [{file}, line {line}]");
         }
         if let Some(help) = miette::Diagnostic::help(error) {
-            text += &format!(". {help}");
+            // Helps begin small, as they stand after a colon elsewhere.
+            let help = help.to_string();
+            let mut letters = help.chars();
+            let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+            text += &format!(". {first}{}", letters.as_str());
         }
         match error.kind() {
             ErrorKind::Internal => CliError::Failure(text),
