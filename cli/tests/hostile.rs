@@ -119,6 +119,10 @@ fn names_and_files_that_are_not_there() {
     bench.run(&["plan", &file, "--for", &facts]).refused(&["facts.json", "quarrel devices"]);
     bench.run(&["plan", &file, "--kernel", "nothing"]).refused(&["nothing", "sample"]);
     bench.run(&["run", &file, "Hi", "--device", "voodoo"]).refused(&["voodoo"]);
+    bench.run(&["run", &file, "Hi", "--device", ""]).refused(&["no device matches"]);
+    bench.run(&["run", "", "Hi"]).refused(&["no file"]);
+    let folder = std::path::Path::new(&facts).parent().unwrap().display().to_string();
+    bench.run(&["run", &folder, "Hi"]).refused(&["config.json", ".gguf"]);
     bench.run(&["bench", "--synthetic", "llama-1b"]).refused(&["SHAPE:FORMAT"]);
 }
 
@@ -132,12 +136,15 @@ fn options_that_make_no_sense() {
     bench.run(&["run", &file, "Hi", "--ctx", "4294967295"]).refused(&["--ctx", "at most"]);
     for arguments in [
         ["run", &file, "Hi", "--ctx", "0"],
+        ["run", &file, "Hi", "--chunk", "0"],
+        ["run", &file, "Hi", "--seed", "-1"],
+        ["run", &file, "Hi", "-n", "-5"],
         ["run", &file, "Hi", "--weights", "Q4_0"],
         ["run", &file, "Hi", "--precision", "f8"],
     ] {
         let finished = bench.run(&arguments);
         assert_eq!(finished.code, 2, "{finished:?}");
-        assert!(finished.err.starts_with("error: "), "{finished:?}");
+        assert!(finished.err.starts_with("error: invalid value"), "{finished:?}");
     }
 }
 
