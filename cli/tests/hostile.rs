@@ -149,6 +149,20 @@ fn options_that_make_no_sense() {
 }
 
 #[test]
+fn what_the_device_cannot_bind() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    let mut facts = bench.run(&["devices", "--json"]).json();
+    facts["max_binding_bytes"] = (1 << 20).into();
+    let facts = bench.file("facts.json", facts.to_string().as_bytes());
+    let plan =
+        |options: [&str; 4]| bench.run(&[&["plan", &file, "--for", &facts], &options[..]].concat());
+    assert_eq!(plan(["--ctx", "4096", "--chunk", "512"]).code, 0);
+    plan(["--ctx", "1000000", "--chunk", "512"]).refused(&["state", "1048576", "smaller --ctx"]);
+    plan(["--ctx", "16384", "--chunk", "16384"]).refused(&["step", "1048576", "smaller --chunk"]);
+}
+
+#[test]
 fn tools_and_messages_that_are_none() {
     let bench = Bench::new();
     let file = bench.model(&Tiny::default());
