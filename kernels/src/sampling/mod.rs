@@ -31,8 +31,11 @@ use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::plan::{Access, BufferId, Io, Kernel, KernelBinding};
 use quarrel_ir::sampling::{HISTORY, SLOT_WORDS};
 
-/// The kernels' bindings, in order: the name, and the buffer of a plan that it stands for.
-const BINDINGS: [(&str, fn(&Io) -> BufferId); 10] = [
+/// A binding's name, and the buffer of a plan that it stands for.
+type Bound = (&'static str, fn(&Io) -> BufferId);
+
+/// The kernels' bindings, in order.
+const BINDINGS: [Bound; 10] = [
     ("logits", |io| io.logits),
     ("stop", |io| io.stop),
     ("sampler", |io| io.sampler),
