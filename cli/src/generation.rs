@@ -67,16 +67,7 @@ impl Speaker<'_> {
         stream: Stream,
         started: Instant,
     ) -> Result<Answer> {
-        let options = GenerateOptions {
-            sampling: self.sampling,
-            max_tokens: self.max_tokens,
-            stop: self.stop,
-        };
-        let mut writer = Writer {
-            decoder: self.text.map(|text| text.tokenizer.stream(ControlText::Omit)),
-            whole: String::new(),
-            show: matches!(stream, Stream::Output),
-        };
+        let mut writer = self.writer(matches!(stream, Stream::Output));
         let mut failed = None;
         let mut first_token = None;
         let mut on_token = |token| {
@@ -88,7 +79,7 @@ impl Speaker<'_> {
             if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let watch = interrupt::Watch::start();
-        let generation = backend.generate(prompt, options, &mut on_token)?;
+        let generation = backend.generate(prompt, self.options(), &mut on_token)?;
         drop(watch);
         if let Some(error) = failed {
             return Err(error);
@@ -96,6 +87,44 @@ impl Speaker<'_> {
         writer.finish()?;
         let first_token = first_token.unwrap_or_else(|| started.elapsed());
         Ok(Answer { text: writer.whole, generation, first_token })
+    }
+
+    /// Continues several prompts together, and keeps what comes. Times count from `started`.
+    pub(crate) fn say_together(
+        &self,
+        backend: &mut dyn Backend,
+        prompts: &[&[u32]],
+        started: Instant,
+    ) -> Result<Vec<Answer>> {
+        let mut first_tokens = vec![None; prompts.len()];
+        let mut on_token = |index: usize, _| {
+            // Indices are those of the prompts.
+            first_tokens[index].get_or_insert_with(|| started.elapsed());
+            if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let watch = interrupt::Watch::start();
+        let generations = backend.generate_batch(prompts, self.options(), &mut on_token)?;
+        drop(watch);
+        let answers = generations.into_iter().zip(first_tokens);
+        answers
+            .map(|(generation, first_token)| {
+                let mut writer = self.writer(false);
+                generation.tokens.iter().try_for_each(|token| writer.push(*token))?;
+                writer.finish()?;
+                let first_token = first_token.unwrap_or_else(|| started.elapsed());
+                Ok(Answer { text: writer.whole, generation, first_token })
+            })
+            .collect()
+    }
+
+    fn options(&self) -> GenerateOptions<'_> {
+        let (sampling, max_tokens, stop) = (self.sampling, self.max_tokens, self.stop);
+        GenerateOptions { sampling, max_tokens, stop }
+    }
+
+    fn writer(&self, show: bool) -> Writer<'_> {
+        let decoder = self.text.map(|text| text.tokenizer.stream(ControlText::Omit));
+        Writer { decoder, whole: String::new(), show }
     }
 }
 

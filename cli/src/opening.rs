@@ -7,7 +7,7 @@ use crate::error::{CliError, Result};
 use crate::model::{Model, Source};
 use crate::options::PlanArgs;
 use crate::text::Text;
-use quarrel_ir::plan::Phase;
+use quarrel_ir::plan::{Phase, PlanOptions};
 use std::time::{Duration, Instant};
 
 /// A model on its way.
@@ -74,15 +74,24 @@ impl<'a> Opening<'a> {
         Ok(text.filter(|text| self.model.check_vocabulary(text).is_ok()))
     }
 
-    /// Waits for the device and compiles for `context` positions and logits of `out_rows` rows.
+    /// Waits for the device and compiles for one sequence of `context` positions and logits of
+    /// `out_rows` rows.
     pub(crate) fn compile(&mut self, context: u32, out_rows: u32) -> Result<Compiled> {
-        let options = self.plan.plan_options(context, out_rows);
+        self.compile_with(&self.plan.plan_options(context, out_rows))
+    }
+
+    /// Waits for the device and compiles for `slots` sequences of `context` positions.
+    pub(crate) fn compile_slots(&mut self, context: u32, slots: u32) -> Result<Compiled> {
+        self.compile_with(&PlanOptions { slots, ..self.plan.plan_options(context, 1) })
+    }
+
+    fn compile_with(&mut self, options: &PlanOptions) -> Result<Compiled> {
         let device = self.device.take().ok_or_else(|| once("device"))?.wait()?;
         let start = Instant::now();
         let kind = match device {
-            Device::Reference => Kind::Reference { context, chunk: options.chunk },
+            Device::Reference => Kind::Reference { context: options.context, chunk: options.chunk },
             Device::Gpu(gpu) => {
-                Kind::Gpu(Box::new(GpuModel::compile(&self.model.graph, gpu, &options)?))
+                Kind::Gpu(Box::new(GpuModel::compile(&self.model.graph, gpu, options)?))
             }
         };
         Ok(Compiled { kind, time: start.elapsed() })

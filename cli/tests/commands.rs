@@ -122,15 +122,25 @@ fn run_stops_where_the_context_is_full() {
 #[test]
 fn a_batch_gives_a_line_for_each_line() {
     let (bench, file) = bench();
-    let prompts = bench.file("prompts.txt", b"One\nTwo two\n");
-    let out = bench.run(&["run", &file, "--raw", "--batch", &prompts, "-n", "3"]).ok();
-    let lines: Vec<serde_json::Value> =
-        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 2);
-    for (line, prompt) in lines.iter().zip(["One", "Two two"]) {
-        let alone = bench.run(&["run", &file, "--raw", prompt, "-n", "3", "--json"]).json();
-        assert_eq!(line["tokens"], alone["tokens"]);
+    let each = ["One", "Two two", "Three and three and three", "Four"];
+    let alone = each.map(|prompt| {
+        bench.run(&["run", &file, "--raw", prompt, "-n", "3", "--json"]).json()["tokens"].clone()
+    });
+    let prompts = bench.file("prompts.txt", each.join("\n").as_bytes());
+    // All together, in groups with a last one that is not full, and one by one.
+    for size in ["32", "3", "1"] {
+        let arguments =
+            ["run", &file, "--raw", "--batch", &prompts, "--batch-size", size, "-n", "3"];
+        let out = bench.run(&arguments).ok();
+        let tokens: Vec<serde_json::Value> = out
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["tokens"].clone())
+            .collect();
+        assert_eq!(tokens, alone, "{size} together");
     }
+    let reference =
+        ["run", &file, "--raw", "--batch", &prompts, "--device", "reference", "-n", "3"];
+    assert_eq!(bench.run(&reference).ok().lines().count(), each.len());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::error::CompileError;
 use crate::lower::{IoBuffer, Launch, Resource, WeightTable, state_format};
-use crate::memory::{Pool, value_bytes};
+use crate::memory::{Assigned, Pool, value_bytes};
 use crate::region::{Region, label};
 use quarrel_ir::graph::{Graph, Op, StateId, ValueId};
 use quarrel_ir::plan::{
@@ -11,7 +11,7 @@ use quarrel_ir::plan::{
 };
 use quarrel_ir::sampling::{MAX_STOP_TOKENS, SLOT_WORDS};
 use quarrel_kernels::shader::Shader;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// A plan under construction.
 pub struct Emission<'a> {
@@ -69,7 +69,7 @@ impl<'a> Emission<'a> {
         phase: Phase,
         regions: &[Region],
         launches: Vec<Launch>,
-        assigned: &BTreeMap<ValueId, usize>,
+        assigned: &Assigned,
     ) -> Result<Program, CompileError> {
         let mut dispatches = Vec::new();
         for (region, launch) in regions.iter().zip(launches) {
@@ -137,11 +137,7 @@ impl<'a> Emission<'a> {
         }
     }
 
-    fn range(
-        &self,
-        resource: &Resource,
-        assigned: &BTreeMap<ValueId, usize>,
-    ) -> Result<BufferRange, CompileError> {
+    fn range(&self, resource: &Resource, assigned: &Assigned) -> Result<BufferRange, CompileError> {
         Ok(match resource {
             Resource::Weight(range) => *range,
             Resource::State(StateId(state)) => self.whole(self.states[*state as usize]),
@@ -158,15 +154,26 @@ impl<'a> Emission<'a> {
             }
             Resource::Value(value) => {
                 let bytes = value_bytes(self.graph, self.options, *value);
-                let index = assigned.get(value).ok_or_else(|| {
-                    CompileError::Options(format!(
-                        "a bug in the compiler: {} is read but never computed",
-                        label(self.graph, *value)
-                    ))
-                })?;
-                BufferRange { buffer: BufferId(self.pool_start + *index as u32), offset: 0, bytes }
+                self.pooled(resource, *value, bytes, assigned)?
             }
+            Resource::Partials(value, bytes) => self.pooled(resource, *value, *bytes, assigned)?,
         })
+    }
+
+    fn pooled(
+        &self,
+        resource: &Resource,
+        value: ValueId,
+        bytes: u64,
+        assigned: &Assigned,
+    ) -> Result<BufferRange, CompileError> {
+        let index = assigned.get(resource).ok_or_else(|| {
+            CompileError::Options(format!(
+                "a bug in the compiler: {} is read but never computed",
+                label(self.graph, value)
+            ))
+        })?;
+        Ok(BufferRange { buffer: BufferId(self.pool_start + *index as u32), offset: 0, bytes })
     }
 }
 

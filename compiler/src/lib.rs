@@ -8,7 +8,7 @@
 //! | fuse | `fuse/` | decides which values a kernel computes together |
 //! | schedule | `schedule.rs` | orders the kernels |
 //! | lay out weights | `lower/weights.rs` | joins, places and packs tensors |
-//! | choose and lower kernels | `lower/` | makes each region a kernel |
+//! | choose and lower kernels | `lower/` | splits attention over long contexts (`split.rs`), makes each region a kernel |
 //! | plan memory | `memory.rs` | gives values buffers |
 //! | emit | `emit.rs` | writes the plan |
 //!
@@ -29,7 +29,7 @@ mod schedule;
 pub use error::CompileError;
 
 use emit::Emission;
-use lower::{Context, Launch, WeightTable};
+use lower::{Context, Launch, Splits, WeightTable};
 use memory::Pool;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, ValueId};
@@ -69,7 +69,10 @@ pub fn compile(
     let mut pool = Pool::default();
     let mut programs = Vec::new();
     for (name, phase, regions) in phases {
-        let context = Context { graph, weights: &weights, device, options, phase };
+        let whole = Splits::new();
+        let context = Context { graph, weights: &weights, splits: &whole, device, options, phase };
+        let (regions, splits) = lower::split(context, regions)?;
+        let context = Context { splits: &splits, ..context };
         let launches = lower_all(context, &regions)?;
         let assigned = pool.assign(graph, options, name, &launches, output);
         programs.push(emission.program(name, phase, &regions, launches, &assigned)?);

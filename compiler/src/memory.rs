@@ -7,7 +7,7 @@ use crate::lower::{Launch, Resource};
 use crate::region::label;
 use quarrel_ir::graph::{Graph, RunDim, ValueId};
 use quarrel_ir::plan::{Access, PlanOptions, Tenant};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 /// A buffer of the activation pool.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,9 +26,13 @@ pub struct Pool {
     pub buffers: Vec<PoolBuffer>,
 }
 
-/// First and last launch of each value that is in memory, and its bytes.
+/// The buffers of the pool in which a program's values and partials lie.
+pub type Assigned = HashMap<Resource, usize>;
+
+/// First and last launch of each value, or its partials, that is in memory, and its bytes.
 struct Life {
-    value: ValueId,
+    resource: Resource,
+    label: String,
     first: usize,
     last: usize,
     bytes: u64,
@@ -43,8 +47,8 @@ impl Pool {
         program: &str,
         launches: &[Launch],
         output: ValueId,
-    ) -> BTreeMap<ValueId, usize> {
-        let mut assigned = BTreeMap::new();
+    ) -> Assigned {
+        let mut assigned = Assigned::new();
         let mut busy_until: Vec<Option<usize>> = vec![None; self.buffers.len()];
         for life in lives(graph, options, launches, output) {
             let free = |until: &Option<usize>| until.is_none_or(|until| until < life.first);
@@ -65,12 +69,12 @@ impl Pool {
             buffer.bytes = buffer.bytes.max(life.bytes);
             buffer.tenants.push(Tenant {
                 program: program.to_string(),
-                value: label(graph, life.value),
+                value: life.label,
                 first: life.first as u32,
                 last: life.last as u32,
                 bytes: life.bytes,
             });
-            assigned.insert(life.value, index);
+            assigned.insert(life.resource, index);
         }
         assigned
     }
@@ -79,18 +83,24 @@ impl Pool {
 /// The lives of all values in memory but `output`, by first launch.
 fn lives(graph: &Graph, options: &PlanOptions, launches: &[Launch], output: ValueId) -> Vec<Life> {
     let mut lives: Vec<Life> = Vec::new();
-    let mut index_of: BTreeMap<ValueId, usize> = BTreeMap::new();
+    let mut index_of: HashMap<&Resource, usize> = HashMap::new();
     for (at, launch) in launches.iter().enumerate() {
         for (resource, binding) in launch.resources.iter().zip(&launch.bindings) {
-            let Resource::Value(value) = *resource else { continue };
-            if value == output {
-                continue;
-            }
-            if binding.access == Access::Write && !index_of.contains_key(&value) {
-                index_of.insert(value, lives.len());
-                let bytes = value_bytes(graph, options, value);
-                lives.push(Life { value, first: at, last: at, bytes });
-            } else if let Some(&index) = index_of.get(&value) {
+            let (label, bytes) = match *resource {
+                Resource::Value(value) if value != output => {
+                    (label(graph, value), value_bytes(graph, options, value))
+                }
+                Resource::Partials(value, bytes) => {
+                    (format!("partials of {}", label(graph, value)), bytes)
+                }
+                Resource::Value(_) | Resource::Weight(_) | Resource::State(_) | Resource::Io(_) => {
+                    continue;
+                }
+            };
+            if binding.access == Access::Write && !index_of.contains_key(resource) {
+                index_of.insert(resource, lives.len());
+                lives.push(Life { resource: resource.clone(), label, first: at, last: at, bytes });
+            } else if let Some(&index) = index_of.get(resource) {
                 lives[index].last = at;
             }
         }

@@ -27,6 +27,8 @@ pub enum Anchor {
     Product(ProductAnchor),
     /// Attention over cached keys and values.
     Attention(ValueId),
+    /// What attention over split positions leaves, made one; added when kernels are chosen.
+    Combine(ValueId),
     /// The choice of a row's largest elements.
     TopK(ValueId),
     /// A selective state space.

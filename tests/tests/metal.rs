@@ -148,6 +148,25 @@ fn smollm2_on_devices_that_are_not_here() {
     }
 }
 
+/// Contexts whose attention is split: not at all, combined in place, and in a kernel of its own.
+#[test]
+fn smollm2_over_long_contexts() {
+    for device in [facts::apple(), facts::nvidia()] {
+        for (context, split, most) in [(1024, false, 5), (8192, true, 5), (65_536, true, 6)] {
+            let options = PlanOptions { context, ..PlanOptions::default() };
+            let plan = compile(&smollm2::graph(), &device, &options).unwrap();
+            let families = check_kernels(&plan);
+            assert_eq!(families.contains("combine"), most == 6, "{context} on {}", device.name);
+            let of_layer = decode(&plan).iter().filter(|d| d.layer == Some(15));
+            assert_eq!(of_layer.count(), most, "{context} on {}", device.name);
+            let splits = |kernel: &Kernel| kernel.variant.contains("splits");
+            let attention = plan.kernels.iter().filter(|kernel| kernel.family == "attention");
+            assert_eq!(attention.clone().any(splits), split, "{context} on {}", device.name);
+            assert_eq!(attention.count(), 2, "one for decode steps, one for prompts");
+        }
+    }
+}
+
 #[test]
 fn synthetic_models_on_an_apple_gpu() {
     let device = facts::apple();

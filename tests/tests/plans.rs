@@ -19,7 +19,11 @@ use quarrel_tests::{facts, smollm2};
 use std::collections::{BTreeMap, HashSet};
 
 fn plan(graph: &Graph, fuse: bool) -> Plan {
-    let options = PlanOptions { fuse, context: 256, chunk: 32, ..PlanOptions::default() };
+    plan_for_context(graph, fuse, 256)
+}
+
+fn plan_for_context(graph: &Graph, fuse: bool, context: u32) -> Plan {
+    let options = PlanOptions { fuse, context, chunk: 32, ..PlanOptions::default() };
     compile(graph, &facts::apple(), &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -28,9 +32,12 @@ fn graphs() -> Vec<Graph> {
     variants.chain([smollm2::graph()]).collect()
 }
 
-/// Fused and unfused plans of many models.
+/// Fused and unfused plans of many models, and of one whose attention is split.
 fn plans() -> Vec<Plan> {
-    graphs().iter().flat_map(|graph| [plan(graph, true), plan(graph, false)]).collect()
+    let graphs = graphs();
+    let short = graphs.iter().flat_map(|graph| [plan(graph, true), plan(graph, false)]);
+    let long = [true, false].map(|fuse| plan_for_context(&smollm2::graph(), fuse, 8192));
+    short.chain(long).collect()
 }
 
 #[test]

@@ -86,6 +86,15 @@ impl Backend for Session {
         Ok(Session::generate(self, prompt, options, on_token)?)
     }
 
+    fn generate_batch(
+        &mut self,
+        prompts: &[&[u32]],
+        options: GenerateOptions<'_>,
+        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    ) -> Result<Vec<Generation>> {
+        Ok(Session::generate_batch(self, prompts, options, on_token)?)
+    }
+
     fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         Ok(Session::logits(self, tokens)?)
     }

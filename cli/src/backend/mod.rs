@@ -11,7 +11,7 @@ use crate::error::Result;
 use quarrel_runtime::{GenerateOptions, Generation};
 use std::ops::ControlFlow;
 
-/// One sequence on a model.
+/// Sequences on a model.
 pub(crate) trait Backend {
     /// Continues `prompt`. What is held of it from before is not processed again. `on_token` gets
     /// each token as it is known, a stop token included.
@@ -21,6 +21,15 @@ pub(crate) trait Backend {
         options: GenerateOptions<'_>,
         on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
     ) -> Result<Generation>;
+
+    /// Continues several prompts, together where the backend can: no more than the slots that it
+    /// was made for. `on_token` gets the prompt's index and each token.
+    fn generate_batch(
+        &mut self,
+        prompts: &[&[u32]],
+        options: GenerateOptions<'_>,
+        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    ) -> Result<Vec<Generation>>;
 
     /// The logits that follow `tokens`.
     fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>>;

@@ -109,6 +109,20 @@ impl Backend for ReferenceBackend {
         Ok(Generation { tokens, stop_reason, timings })
     }
 
+    /// One after another: the interpreter gains nothing by taking them together.
+    fn generate_batch(
+        &mut self,
+        prompts: &[&[u32]],
+        options: GenerateOptions<'_>,
+        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    ) -> Result<Vec<Generation>> {
+        let each = prompts.iter().enumerate();
+        each.map(|(index, prompt)| {
+            self.generate(prompt, options, &mut |token| on_token(index, token))
+        })
+        .collect()
+    }
+
     fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         Ok(self.sync(tokens)?.0)
     }

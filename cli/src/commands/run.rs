@@ -3,7 +3,7 @@
 use crate::conversation::{self, Setting, SettingArgs};
 use crate::error::{CliError, Result};
 use crate::generation::{Answer, Speaker, Stream, Timings, summarise};
-use crate::opening::{Opening, Ready};
+use crate::opening::{Compiled, Opening, Ready};
 use crate::options::{PlanArgs, PromptArgs, SamplingArgs};
 use crate::text::{Text, check_prompt};
 use crate::{interrupt, output};
@@ -32,6 +32,10 @@ pub(crate) struct Args {
     /// Prompts from a file, one a line; one JSON object a line comes out (`-`: standard input)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "prompt_tokens"])]
     batch: Option<PathBuf>,
+    /// Prompts of a batch that are decoded together
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "batch",
+          value_parser = clap::value_parser!(u32).range(1..=256))]
+    batch_size: u32,
     /// A whole conversation in place of a prompt: a JSON array of {"role", "content"}, with
     /// "tool_calls", "tool_call_id" and "name" where the template knows them (`-`: standard input)
     #[arg(long, value_name = "FILE",
@@ -111,20 +115,23 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     let setting = args.setting.read()?;
     let asked = Asked::read(args)?;
     let mut opening = Opening::start(&args.model, &args.plan)?;
-    let context = opening.context();
-    let compiled = opening.compile(context, 1)?;
+    // One prompt is encoded while the plan is compiled; how long those of a batch are decides on
+    // the plan.
+    let compiled = match args.batch {
+        None => Some(opening.compile(opening.context(), 1)?),
+        Some(_) => None,
+    };
     let prompts = match &asked {
         Asked::Texts(texts) => encode(args, &mut opening, texts, &setting)?,
         Asked::Conversation(messages) => encode_conversation(&mut opening, messages, &setting)?,
         Asked::Ids(ids) => given_ids(&mut opening, ids, &setting)?,
     };
-    for (index, prompt) in prompts.each.iter().enumerate() {
-        let checked = check_prompt(prompt, context, opening.model.summary.vocabulary);
-        checked.map_err(|error| match &args.batch {
-            Some(_) => error.at(&format!("line {}", index + 1)),
-            None => error,
-        })?;
-    }
+    check_prompts(args, &opening, &prompts)?;
+    let compiled = match compiled {
+        Some(compiled) => compiled,
+        None if prompts.each.is_empty() => return Ok(()),
+        None => compile_batch(args, &mut opening, &prompts)?,
+    };
     let sampler = if sampling.is_greedy() { Phase::Greedy } else { Phase::Sample };
     let mut ready = opening.load(compiled, &[Phase::Prefill, sampler])?;
     let speaker = Speaker {
@@ -133,9 +140,57 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
         max_tokens: args.tokens,
         stop: &prompts.stop,
     };
+    match (&args.batch, prompts.each.first()) {
+        (Some(_), _) => answer_batch(args, &mut ready, &speaker, &prompts.each),
+        (None, Some(prompt)) => answer(args, &mut ready, &speaker, prompt),
+        (None, None) => Ok(()),
+    }
+}
+
+/// That every prompt is one, of the vocabulary, and fits into the context.
+fn check_prompts(args: &Args, opening: &Opening<'_>, prompts: &Prompts) -> Result<()> {
+    let vocabulary = opening.model.summary.vocabulary;
+    for (index, prompt) in prompts.each.iter().enumerate() {
+        let checked = check_prompt(prompt, opening.context(), vocabulary);
+        checked.map_err(|error| match &args.batch {
+            Some(_) => error.at(&format!("line {}", index + 1)),
+            None => error,
+        })?;
+    }
+    Ok(())
+}
+
+/// Compiles for as many sequences as there are or may be together, no longer than they can get
+/// unless --ctx says so.
+fn compile_batch(args: &Args, opening: &mut Opening<'_>, prompts: &Prompts) -> Result<Compiled> {
+    let slots = args.batch_size.min(u32::try_from(prompts.each.len()).unwrap_or(u32::MAX));
+    let longest = prompts.each.iter().map(Vec::len).max().unwrap_or(0);
+    let needed = u32::try_from(longest.saturating_add(args.tokens)).unwrap_or(u32::MAX);
+    // A multiple of what kernels like to split.
+    let enough = needed.checked_next_multiple_of(256).unwrap_or(u32::MAX);
+    let context = match args.plan.ctx {
+        Some(ctx) => ctx,
+        None => opening.context().min(enough),
+    };
+    opening.compile_slots(context, slots)
+}
+
+/// Generates for the prompts of a file, as many together as there are slots, and prints the results
+/// in their order.
+fn answer_batch(
+    args: &Args,
+    ready: &mut Ready,
+    speaker: &Speaker<'_>,
+    prompts: &[Vec<u32>],
+) -> Result<()> {
     let mut started = ready.started;
-    for prompt in &prompts.each {
-        answer(args, &mut ready, &speaker, prompt, started)?;
+    for group in prompts.chunks(args.batch_size as usize) {
+        let group: Vec<&[u32]> = group.iter().map(Vec::as_slice).collect();
+        let answers = speaker.say_together(ready.backend.as_mut(), &group, started)?;
+        for (prompt, answer) in group.iter().zip(&answers) {
+            output::json(&result(prompt, answer, ready))?;
+            summarise(answer, prompt.len(), args.stats);
+        }
         if interrupt::asked() {
             break;
         }
@@ -145,17 +200,10 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
 }
 
 /// Generates for one prompt and prints the result.
-fn answer(
-    args: &Args,
-    ready: &mut Ready,
-    speaker: &Speaker<'_>,
-    prompt: &[u32],
-    started: Instant,
-) -> Result<()> {
-    let json = args.json || args.batch.is_some();
-    let stream = if json { Stream::Keep } else { Stream::Output };
-    let answer = speaker.say(ready.backend.as_mut(), prompt, stream, started)?;
-    if json {
+fn answer(args: &Args, ready: &mut Ready, speaker: &Speaker<'_>, prompt: &[u32]) -> Result<()> {
+    let stream = if args.json { Stream::Keep } else { Stream::Output };
+    let answer = speaker.say(ready.backend.as_mut(), prompt, stream, ready.started)?;
+    if args.json {
         output::json(&result(prompt, &answer, ready))?;
     }
     summarise(&answer, prompt.len(), args.stats);

@@ -28,7 +28,9 @@ impl Fusion<'_> {
             let joined = match self.regions[region].anchor {
                 Anchor::Product(_) => self.try_join(region, value, &operands),
                 Anchor::TopK(ids) => self.try_follow(region, ids, value, &operands),
-                Anchor::Attention(_) | Anchor::Scan(_) | Anchor::Rows(_) => continue,
+                Anchor::Attention(_) | Anchor::Combine(_) | Anchor::Scan(_) | Anchor::Rows(_) => {
+                    continue;
+                }
             };
             match joined {
                 Ok(reason) => {

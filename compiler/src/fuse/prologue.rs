@@ -38,7 +38,7 @@ impl Fusion<'_> {
             match &self.regions[index].anchor {
                 Anchor::Product(product) => self.grow_prologue(index, product.x),
                 Anchor::TopK(ids) => self.pull_scores(index, *ids),
-                Anchor::Attention(_) | Anchor::Scan(_) | Anchor::Rows(_) => {}
+                Anchor::Attention(_) | Anchor::Combine(_) | Anchor::Scan(_) | Anchor::Rows(_) => {}
             }
         }
     }

@@ -4,7 +4,7 @@ use super::bindings::{IoBuffer, Resource};
 use super::{Context, Launch, shapes};
 use crate::error::CompileError;
 use crate::region::{Region, storage};
-use quarrel_ir::graph::{Op, RunDim, StateId, Type, ValueId};
+use quarrel_ir::graph::{Attention, Op, RunDim, StateId, Type, ValueId};
 use quarrel_ir::plan::{Access, Cost, Extent};
 use quarrel_kernels::attention::AttentionKernel;
 use quarrel_kernels::shader::Binding;
@@ -15,68 +15,125 @@ pub fn lower(
     region: &Region,
     value: ValueId,
 ) -> Result<Launch, CompileError> {
-    let graph = context.graph;
-    let operands = graph.operands(value);
-    let (Op::Attention(attention), Some(q), Some(keys), Some(values)) = (
-        graph.op(value),
-        graph.tensor(operands[0]),
-        state_of(context, operands[1]),
-        state_of(context, operands[2]),
-    ) else {
-        unreachable!("the types of attention's operands were checked when it was added")
-    };
-    let rows = |state: StateId| &graph.states[state.0 as usize].row;
-    let (kv_heads, key_size, value_size) = (rows(keys)[0], rows(keys)[1], rows(values)[1]);
-    let heads = q.dims[0] as u32;
-    let share = heads / kv_heads as u32;
-    let shape =
-        shapes::attention(context.device, context.phase, share, key_size as u32, value_size as u32);
+    let kernel = kernel_of(context, value);
+    let operands = Operands::of(context, value);
+    let result = region.outputs[0];
+    let split = context.splits.get(&result);
     let mut own = super::Bindings::default();
-    let count = context.count(RunDim::Tokens, &mut own);
-    let kernel = AttentionKernel {
-        attention: *attention,
-        heads,
-        kv_heads: kv_heads as u32,
-        key_size: key_size as u32,
-        value_size: value_size as u32,
-        context: context.options.context,
-        key_format: context.state_format(keys),
-        value_format: context.state_format(values),
-        count,
-        extra: own.declared(),
-        shape,
-    };
+    context.count(RunDim::Tokens, &mut own);
     let mut resources = vec![
-        Resource::Value(storage(graph, operands[0])),
-        Resource::State(keys),
-        Resource::State(values),
+        Resource::Value(storage(context.graph, operands.q)),
+        Resource::State(operands.keys),
+        Resource::State(operands.values),
         Resource::Io(IoBuffer::Slots),
         Resource::Io(IoBuffer::Positions),
-        Resource::Value(region.outputs[0]),
+        split.map_or(Resource::Value(result), |split| split.partials(result)),
     ];
     resources.extend(own.resources());
     let bindings: Vec<Binding> = kernel.bindings();
     debug_assert!(bindings.iter().filter(|b| b.access == Access::Write).count() == 1);
-    let row_bytes = kv_heads
-        * (key_size * kernel.key_format.bytes() + value_size * kernel.value_format.bytes());
-    let width = u64::from(heads) * (key_size + value_size);
+    let [heads, key_size, value_size] =
+        [kernel.heads, kernel.key_size, kernel.value_size].map(u64::from);
+    let width = heads * (key_size + value_size);
+    let left = split.map_or(4 * heads * value_size, |split| split.split.bytes());
     Ok(Launch {
         shader: kernel.shader(),
         bindings,
         resources,
         grid: [
-            Extent::Const(heads / shape.heads),
-            Extent::Tiles { dim: RunDim::Tokens, tile: shape.tokens, times: 1 },
-            Extent::Const(1),
+            Extent::Const(kernel.heads / kernel.shape.heads()),
+            Extent::Tiles { dim: RunDim::Tokens, tile: kernel.shape.tokens(), times: 1 },
+            Extent::Const(kernel.shape.splits()),
         ],
         cost: Cost {
-            token_bytes: 4 * width,
-            context_bytes: row_bytes,
+            token_bytes: 4 * heads * key_size + left,
+            context_bytes: operands.row_bytes,
             context_flops: 2 * width,
             ..Cost::default()
         },
-        note: None,
+        note: split.map(|split| {
+            let splits = split.split.splits;
+            let where_combined = match split.in_place {
+                true => "; the product that reads it combines them, which is predicted to take less than another dispatch",
+                false => "",
+            };
+            format!("its positions are shared by {splits} workgroups{where_combined}")
+        }),
     })
+}
+
+/// What attention reads.
+struct Operands {
+    attention: Attention,
+    q: ValueId,
+    heads: u64,
+    keys: StateId,
+    values: StateId,
+    kv_heads: u64,
+    key_size: u64,
+    value_size: u64,
+    /// Bytes of a position's keys and values, all heads.
+    row_bytes: u64,
+}
+
+impl Operands {
+    fn of(context: Context<'_>, value: ValueId) -> Operands {
+        let graph = context.graph;
+        let operands = graph.operands(value);
+        let (Op::Attention(attention), Some(q), Some(keys), Some(values)) = (
+            graph.op(value),
+            graph.tensor(operands[0]),
+            state_of(context, operands[1]),
+            state_of(context, operands[2]),
+        ) else {
+            unreachable!("the types of attention's operands were checked when it was added")
+        };
+        let rows = |state: StateId| &graph.states[state.0 as usize].row;
+        let (kv_heads, key_size, value_size) = (rows(keys)[0], rows(keys)[1], rows(values)[1]);
+        let bytes = |state, size| size * context.state_format(state).bytes();
+        Operands {
+            attention: *attention,
+            q: operands[0],
+            heads: q.dims[0],
+            keys,
+            values,
+            kv_heads,
+            key_size,
+            value_size,
+            row_bytes: kv_heads * (bytes(keys, key_size) + bytes(values, value_size)),
+        }
+    }
+}
+
+/// The kernel of an attention op.
+pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
+    let operands = Operands::of(context, value);
+    let (heads, kv_heads) = (operands.heads as u32, operands.kv_heads as u32);
+    let needs = shapes::AttentionNeeds {
+        phase: context.phase,
+        heads,
+        share: heads / kv_heads,
+        key_size: operands.key_size as u32,
+        value_size: operands.value_size as u32,
+        row_bytes: operands.row_bytes,
+        positions: operands.attention.window.unwrap_or(u32::MAX).min(context.options.context),
+        slots: context.options.slots,
+    };
+    let mut own = super::Bindings::default();
+    let count = context.count(RunDim::Tokens, &mut own);
+    AttentionKernel {
+        attention: operands.attention,
+        heads,
+        kv_heads,
+        key_size: needs.key_size,
+        value_size: needs.value_size,
+        context: context.options.context,
+        key_format: context.state_format(operands.keys),
+        value_format: context.state_format(operands.values),
+        count,
+        extra: own.declared(),
+        shape: shapes::attention(context.device, &needs),
+    }
 }
 
 fn state_of(context: Context<'_>, value: ValueId) -> Option<StateId> {

@@ -3,8 +3,9 @@
 mod rotation;
 
 use super::bindings::{Bindings, IoBuffer, Resource};
+use super::split::Splits;
 use super::weights::WeightTable;
-use crate::region::{is_leaf, starts_in_fours, storage, weight_behind};
+use crate::region::{is_leaf, starts_in_fours, weight_behind};
 use quarrel_ir::graph::{
     Addressing, Graph, Input, NormKind, Normalize, Op, StateId, Type, ValueId, WeightId,
 };
@@ -31,6 +32,7 @@ pub type Sum<'a> = Box<dyn Fn(&str) -> String + 'a>;
 /// Emits expressions for the values of one region.
 pub struct Emitter<'a> {
     pub graph: &'a Graph,
+    pub splits: &'a Splits,
     pub weights: &'a WeightTable,
     pub options: &'a PlanOptions,
     /// Values computed here rather than read.
@@ -253,16 +255,6 @@ impl Emitter<'_> {
             return first;
         }
         format!("{name}[{}]", at.place)
-    }
-
-    /// An element of a value in memory.
-    fn load(&mut self, value: ValueId, at: &At, wide: bool) -> String {
-        let home = storage(self.graph, value);
-        debug_assert!(!is_leaf(self.graph, home), "leaves are emitted in place");
-        let width = self.graph.tensor(home).map_or(1, |t| t.width());
-        let (element, width) = if wide { ("vec4<f32>", width / 4) } else { ("f32", width) };
-        let name = self.bindings.name(Resource::Value(home), element, Access::Read);
-        format!("{name}[({}) * {width}u + {}]", at.row, at.place)
     }
 
     /// The name of one of the step's own buffers.

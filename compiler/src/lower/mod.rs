@@ -7,12 +7,14 @@ mod product;
 mod rows;
 mod scan;
 mod shapes;
+mod split;
 mod store;
 mod top_k;
 mod weights;
 
 pub use bindings::{IoBuffer, Resource};
 pub use shapes::MANY_ROWS;
+pub use split::{Splits, split};
 pub use weights::WeightTable;
 
 use crate::error::CompileError;
@@ -30,6 +32,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Context<'a> {
     pub graph: &'a Graph,
     pub weights: &'a WeightTable,
+    /// Values whose positions are split.
+    pub splits: &'a Splits,
     pub device: &'a DeviceFacts,
     pub options: &'a PlanOptions,
     pub phase: Phase,
@@ -61,6 +65,7 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
     let launch = match &region.anchor {
         Anchor::Product(product) => product::lower(context, region, product),
         Anchor::Attention(value) => attention::lower(context, region, *value),
+        Anchor::Combine(value) => split::lower_combine(context, *value),
         Anchor::TopK(value) => top_k::lower(context, region, *value),
         Anchor::Scan(value) => scan::lower(context, *value),
         Anchor::Rows(_) => rows::lower(context, region),
@@ -93,6 +98,7 @@ impl<'a> Context<'a> {
         Emitter {
             graph: self.graph,
             weights: self.weights,
+            splits: self.splits,
             options: self.options,
             inline,
             sums: BTreeMap::new(),

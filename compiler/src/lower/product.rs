@@ -27,7 +27,9 @@ pub fn lower(
     let experts = product.experts;
     let columns = segments.matrices[0].columns;
     let prologue: BTreeSet<ValueId> = members(region, Place::Prologue);
-    let computed = prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
+    let split = context.splits.get(&storage(context.graph, product.x));
+    let computed = split.is_some_and(|split| split.in_place)
+        || prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
     let dim = context.rows(product.linears().next().unwrap_or(product.x));
     let needs = shapes::ProductNeeds {
         format: segments.formats[0],

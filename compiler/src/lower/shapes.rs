@@ -7,6 +7,7 @@
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::plan::Phase;
+use quarrel_kernels::attention::{Quads, Tiles};
 use quarrel_kernels::product::Matrices;
 use quarrel_kernels::{attention, product};
 
@@ -47,7 +48,7 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     let (tokens, rows, threads, blocks) = match (software, one, many) {
         (true, true, _) => (1, 2, subgroup, 32),
         (true, false, _) => (4, 12, subgroup, 4),
-        (false, true, _) => (1, gpu_rows(needs), 4 * subgroup, 4),
+        (false, true, _) => (1, gpu_rows(needs), 4 * subgroup, gpu_blocks(needs)),
         (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4 * subgroup, 4),
         (false, false, true) => (8, 4, 4 * subgroup, 4),
     };
@@ -161,6 +162,18 @@ fn holds(needs: &ProductNeeds, subgroup: u32) -> bool {
     needs.same_chunk && needs.columns.div_ceil(4 * u64::from(subgroup)) <= 64 && chunk > 4
 }
 
+/// Blocks of weight rows of a workgroup of a GPU when there is one row of x: where x is long and each
+/// workgroup computes or stages it, more rows share it.
+fn gpu_blocks(needs: &ProductNeeds) -> u32 {
+    let quantised = !needs.format.is_float();
+    match needs.columns {
+        0..4096 => 4,
+        _ if quantised => 8,
+        _ if needs.computed => 16,
+        _ => 4,
+    }
+}
+
 /// Weight rows a subgroup of a GPU holds at once when there is one row of x.
 fn gpu_rows(needs: &ProductNeeds) -> u32 {
     let quantised = !needs.format.is_float();
@@ -183,38 +196,111 @@ fn gpu_rows(needs: &ProductNeeds) -> u32 {
     }
 }
 
-/// Tile sizes of attention with `share` query heads to a key head.
-pub fn attention(
-    device: &DeviceFacts,
-    phase: Phase,
-    share: u32,
-    key_size: u32,
-    value_size: u32,
-) -> attention::Shape {
+/// What decides the shape of attention.
+pub struct AttentionNeeds {
+    pub phase: Phase,
+    /// Query heads.
+    pub heads: u32,
+    /// Query heads to a key head.
+    pub share: u32,
+    pub key_size: u32,
+    pub value_size: u32,
+    /// Bytes of a position's keys and values, all heads.
+    pub row_bytes: u64,
+    /// Most positions that a token attends to.
+    pub positions: u32,
+    /// Tokens of a decode step.
+    pub slots: u32,
+}
+
+/// The shape of attention.
+pub fn attention(device: &DeviceFacts, needs: &AttentionNeeds) -> attention::Shape {
+    let decode_on_gpu = device.kind != DeviceKind::Cpu && needs.phase != Phase::Prefill;
+    match quads(device, needs).filter(|_| decode_on_gpu) {
+        Some(quads) => attention::Shape::Quads(quads),
+        None => attention::Shape::Tiles(tiles(device, needs)),
+    }
+}
+
+/// Threads of a workgroup that takes positions by quads: 64 positions at once, and enough loads
+/// under way to hide the latency of memory where there is one workgroup a processor.
+const QUAD_THREADS: u32 = 256;
+
+/// Numbers that a thread should hold at most: of queries and sums, and with those of what it loads.
+const HELD: u32 = 128;
+const HELD_AND_LOADED: u32 = 160;
+
+/// Bytes of keys and values from which on reading them again for each query head takes longer than
+/// the latency of a step: what the caches of a large GPU deliver in three microseconds.
+const AGAIN_BYTES: u64 = 16 << 20;
+
+/// How many positions of a token are not split: combining takes about as long as the few
+/// steps that a split saves.
+const WHOLE_CONTEXT: u32 = 1024;
+
+/// Positions of a split at least, where the context is full: two steps.
+const LEAST_POSITIONS: u32 = 512;
+
+/// Workgroups that attention is split into: a large GPU has about as many processors.
+const SPLIT_GROUPS: u32 = 128;
+
+/// The sizes of attention by quads, where heads are whole eights and fit a quad's registers.
+fn quads(device: &DeviceFacts, needs: &AttentionNeeds) -> Option<Quads> {
+    let whole = [needs.key_size, needs.value_size].iter().all(|size| size.is_multiple_of(8));
+    // Each of four lanes has a fourth of a query and of a sum for each head.
+    let both = needs.key_size + needs.value_size;
+    if !whole || both > 4 * HELD || QUAD_THREADS > device.max_workgroup_threads {
+        return None;
+    }
+    // Heads share loads where the loads are what takes time.
+    let bytes = needs.row_bytes * u64::from(needs.positions) * u64::from(needs.share);
+    let most = if bytes > AGAIN_BYTES { 4 * HELD / both } else { 1 };
+    let heads = (1..=most).rev().find(|h| needs.share.is_multiple_of(*h)).unwrap_or(1);
+    // A loaded number takes half a register, as most states are F16.
+    let fits = |positions: &u32| heads * both / 4 + positions * both / 8 <= HELD_AND_LOADED;
+    let positions = [4, 2].into_iter().find(fits).unwrap_or(1);
+    let groups = needs.heads / heads * needs.slots;
+    let quads = Quads { heads, threads: QUAD_THREADS, positions, splits: splits(needs, groups) };
+    (quads.workgroup_bytes(needs.value_size) <= device.max_workgroup_bytes).then_some(quads)
+}
+
+/// Workgroups that share a token's positions where there are `groups` without: enough to keep a
+/// large GPU busy, and a power of two, so that a full context is whole steps for each.
+fn splits(needs: &AttentionNeeds, groups: u32) -> u32 {
+    if needs.positions <= WHOLE_CONTEXT {
+        return 1;
+    }
+    let enough = SPLIT_GROUPS.div_ceil(groups.max(1)).next_power_of_two();
+    enough.min(1 << (needs.positions / LEAST_POSITIONS).ilog2())
+}
+
+/// Whether a product of `groups` workgroups, which all read the same row of `width` elements, should
+/// combine its partials while it reads them.
+///
+/// Each workgroup reads all partials: that is quicker than another dispatch while they are few and
+/// the caches deliver them to all workgroups in less time than a dispatch takes (2 to 3 µs).
+pub fn combines_in_place(split: &attention::Split, groups: u64, width: u64) -> bool {
+    split.splits <= 16 && 4 * width <= STAGE_BYTES && groups * split.bytes() <= AGAIN_BYTES / 2
+}
+
+/// Sizes of attention in tiles.
+fn tiles(device: &DeviceFacts, needs: &AttentionNeeds) -> Tiles {
     let software = device.kind == DeviceKind::Cpu;
-    let least = value_size.div_ceil(8).next_power_of_two();
-    let (tokens, heads, threads, positions) = match (software, phase) {
+    let least = needs.value_size.div_ceil(8).next_power_of_two();
+    let (tokens, heads, threads, positions) = match (software, needs.phase) {
         (true, Phase::Prefill) => (4, 1, 16, 4),
-        (true, _) => (1, share.min(4), 16, 4),
+        (true, _) => (1, needs.share.min(4), 16, 4),
         (false, Phase::Prefill) => (4, 1, 128, 1),
         (false, _) => (1, 1, 256, 1),
     };
-    let heads = (1..=heads).rev().find(|h| share.is_multiple_of(*h)).unwrap_or(1);
-    let mut shape = attention::Shape {
-        tokens,
-        heads,
-        threads: threads.max(least).min(device.max_workgroup_threads),
-        positions,
-    };
+    let heads = (1..=heads).rev().find(|h| needs.share.is_multiple_of(*h)).unwrap_or(1);
+    let threads = threads.max(least).min(device.max_workgroup_threads);
+    let mut tiles = Tiles { tokens, heads, threads, positions };
     // Fewer tokens where large heads would not fit.
-    while shape.tokens > 1
-        && 4 * (shape.tokens * shape.heads * (key_size.next_multiple_of(8) + shape.tile() + 3))
-            + 32 * shape.threads
-            > device.max_workgroup_bytes
-    {
-        shape.tokens /= 2;
+    while tiles.tokens > 1 && tiles.workgroup_bytes(needs.key_size) > device.max_workgroup_bytes {
+        tiles.tokens /= 2;
     }
-    shape
+    tiles
 }
 
 fn gcd(a: u32, b: u32) -> u32 {

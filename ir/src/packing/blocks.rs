@@ -86,11 +86,17 @@ fn k_block(format: Format, plane: usize, block: &[u8], out: &mut [u8]) {
             }
         }
         (_, 0) => nibbles(&parts.codes, out),
+        (Format::Q4_K, 1) => {
+            let pairs = parts.scales.iter().zip(&parts.minimums);
+            for ((scale, minimum), out) in pairs.zip(out.chunks_exact_mut(2)) {
+                out.copy_from_slice(&[*scale as u8, *minimum as u8]);
+            }
+        }
+        (Format::Q4_K, _) => out.copy_from_slice(&block[..4]),
         _ => {
             out[..4].copy_from_slice(&block[..4]);
             let scales = parts.scales.map(|scale| scale as u8);
             six_bits(&scales[..8], &parts.minimums[..8], &mut out[4..16]);
-            // Nothing is left of `out` where there are no fifth bits.
             single_bits(&parts.codes, 4, &mut out[16..]);
         }
     }

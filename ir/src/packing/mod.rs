@@ -14,8 +14,8 @@
 //! | Q8_0 | 32 | 32 signed bytes | F16 `d` |
 //! | Q2_K | 64 | 16 bytes of 2-bit codes | 4 bytes of scale and minimum, F16 `d`, F16 `m` |
 //! | Q3_K | 32 | 8 bytes of 2-bit codes, third bits, 2 signed scales, F16 `d` | |
-//! | Q4_K | 32 | 16 bytes of nibbles | each 8 chunks: F16 `d`, F16 `m`, 12 bytes of scales |
-//! | Q5_K | 32 | 16 bytes of nibbles | each 8 chunks: as Q4_K, then 8 words of fifth bits |
+//! | Q4_K | 32 | 16 bytes of nibbles | scale and minimum, a byte each | each 8 chunks: F16 `d`, F16 `m` |
+//! | Q5_K | 32 | 16 bytes of nibbles | each 8 chunks: F16 `d`, F16 `m`, 12 bytes of scales, then 8 words of fifth bits |
 //! | Q6_K | 32 | 16 bytes of nibbles | 8 bytes of high bits; plane 2: 2 signed scales, F16 `d` |
 //! | IQ4_NL | 32 | 16 bytes of nibbles | F16 `d` |
 //! | IQ4_XS | 32 | 16 bytes of nibbles | each 8 chunks: F16 `d`, 6 bytes of scales |
@@ -63,7 +63,7 @@ const WORD: Plane = Plane { bytes: 4, chunks: 1, element: "u32" };
 const PAIR: Plane = Plane { bytes: 8, chunks: 1, element: "vec2<u32>" };
 const SCALES: Plane = Plane { bytes: 8, chunks: 1, element: "vec2<f32>" };
 const PAIR_OF_8: Plane = Plane { bytes: 8, chunks: 8, element: "vec2<u32>" };
-const WIDE_OF_8: Plane = Plane { bytes: 16, chunks: 8, element: "vec4<u32>" };
+const WORD_OF_8: Plane = Plane { bytes: 4, chunks: 8, element: "u32" };
 const WIDE3_OF_8: Plane = Plane { bytes: 48, chunks: 8, element: "vec4<u32>" };
 
 impl Format {
@@ -78,7 +78,7 @@ impl Format {
             Format::Q8_0 => (32, &[WIDE2, HALF]),
             Format::Q2_K => (64, &[WIDE, PAIR]),
             Format::Q3_K => (32, &[WIDE]),
-            Format::Q4_K => (32, &[WIDE, WIDE_OF_8]),
+            Format::Q4_K => (32, &[WIDE, HALF, WORD_OF_8]),
             Format::Q5_K => (32, &[WIDE, WIDE3_OF_8]),
             Format::Q6_K => (32, &[WIDE, PAIR, WORD]),
             Format::IQ4_XS => (32, &[WIDE, PAIR_OF_8]),

@@ -1,14 +1,30 @@
 //! The attention family: queries against cached keys and values of their slot.
 //!
-//! Heads of multiples of 8 elements are read eight at a time, others element by element. Tokens that share a workgroup must be of one slot
-//! at ascending positions, which holds for prompt steps; decode steps take one token a workgroup.
+//! | file | for |
+//! |---|---|
+//! | `tiles.rs` | several tokens, heads of any size, processors that run kernels in software |
+//! | `quads.rs` | one token at a time on GPUs; can split a token's positions over workgroups |
+//! | `combine.rs` | what the workgroups of a split leave, made one |
+//!
+//! Heads of multiples of 8 elements are read eight at a time, others element by element. Tokens that
+//! share a workgroup must be of one slot at ascending positions, which holds for prompt steps; decode
+//! steps take one token a workgroup.
+
+mod combine;
+mod quads;
+mod tiles;
+
+pub use combine::{Combine, Split};
+pub use quads::Quads;
+pub use tiles::Tiles;
 
 use crate::row_program::float;
 use crate::shader::{Binding, Shader, declare};
 use crate::template::fill;
+use quads::QuadText;
 use quarrel_ir::graph::{Attention, StateFormat};
 use quarrel_ir::plan::Access;
-use std::fmt::Write;
+use tiles::TileText;
 
 /// Everything an attention kernel is made of.
 #[derive(Clone, Debug)]
@@ -33,33 +49,48 @@ pub struct AttentionKernel {
     pub count: String,
     /// Bindings besides the kernel's own, which `count` may use.
     pub extra: Vec<Binding>,
-    /// Tile sizes.
+    /// How it goes about it.
     pub shape: Shape,
 }
 
-/// Tile sizes of an attention kernel.
+/// How an attention kernel goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Tokens of a workgroup.
-    pub tokens: u32,
-    /// Query heads of a workgroup; divides the heads that share a key head.
-    pub heads: u32,
-    /// Threads of a workgroup, at least an eighth of `value_size`.
-    pub threads: u32,
-    /// Positions that each thread scores at once: each query is read once for all of them.
-    pub positions: u32,
+pub enum Shape {
+    /// In tiles of positions.
+    Tiles(Tiles),
+    /// Four lanes to a position: one token at a time, heads of multiples of 8 elements.
+    Quads(Quads),
 }
 
 impl Shape {
-    /// Positions of a tile.
-    pub const fn tile(&self) -> u32 {
-        self.threads * self.positions
+    /// Query heads of a workgroup.
+    pub const fn heads(&self) -> u32 {
+        match self {
+            Shape::Tiles(tiles) => tiles.heads,
+            Shape::Quads(quads) => quads.heads,
+        }
+    }
+
+    /// Tokens of a workgroup.
+    pub const fn tokens(&self) -> u32 {
+        match self {
+            Shape::Tiles(tiles) => tiles.tokens,
+            Shape::Quads(_) => 1,
+        }
+    }
+
+    /// Workgroups that share the positions of a token and head.
+    pub const fn splits(&self) -> u32 {
+        match self {
+            Shape::Tiles(_) => 1,
+            Shape::Quads(quads) => quads.splits,
+        }
     }
 }
 
 impl AttentionKernel {
     /// The kernel's bindings: `q`, `keys`, `values`, `slots`, `positions`, `out`, then the extra
-    /// ones.
+    /// ones. Where positions are split, `out` holds the partials of a [`Split`].
     pub fn bindings(&self) -> Vec<Binding> {
         let state = |format, size| match (format, in_eights(size)) {
             (StateFormat::F16, true) => "vec4<u32>",
@@ -80,78 +111,43 @@ impl AttentionKernel {
         all
     }
 
-    fn queries(&self) -> u32 {
-        self.shape.tokens * self.shape.heads
-    }
-
-    /// Bytes of workgroup memory.
-    pub fn workgroup_bytes(&self) -> u32 {
-        let queries = self.queries();
-        4 * (queries * self.key_size.next_multiple_of(8)
-            + queries * self.shape.tile()
-            + 3 * queries)
-            + 32 * self.shape.threads
+    /// What its workgroups leave, where they share positions.
+    pub fn split(&self) -> Option<Split> {
+        let splits = self.shape.splits();
+        let split = Split { heads: self.heads, value_size: self.value_size, splits };
+        (splits > 1).then_some(split)
     }
 
     /// The kernel's text.
     pub fn shader(&self) -> Shader {
-        let Shape { tokens, heads, threads, positions } = self.shape;
-        let number = |n: u32| n.to_string();
-        let queries = self.queries();
-        let oldest = match self.attention.window {
-            None => "0u".to_string(),
-            Some(window) => {
-                format!("positions[first] - min(positions[first], {}u)", window.max(1) - 1)
-            }
-        };
+        match self.shape {
+            Shape::Tiles(tiles) => TileText { kernel: self, tiles }.shader(),
+            Shape::Quads(quads) => QuadText { kernel: self, quads }.shader(),
+        }
+    }
+
+    /// A template filled with `holes` and those that all shapes have.
+    fn fill(&self, template: &str, holes: &[(&str, String)]) -> String {
         let (key_size, value_size) = (self.key_size, self.value_size);
-        let [key8, value8] = [key_size, value_size].map(|size| size.div_ceil(8));
         let loads = load_function("load_key", "keys", self.key_format, key_size)
             + &load_function("load_value", "values", self.value_format, value_size)
             + &load_query(key_size)
-            + &store_out(value_size)
             + &self.slope_text();
-        let wgsl = fill(
-            include_str!("attention.wgsl"),
-            &[
-                ("bindings", &declare(&self.bindings())),
-                ("queries", &number(queries)),
-                ("tokens", &number(tokens)),
-                ("heads", &number(heads)),
-                ("all_heads", &number(self.heads)),
-                ("share", &number(self.heads / self.kv_heads)),
-                ("kv_heads", &number(self.kv_heads)),
-                ("key4", &number(2 * key8)),
-                ("value4", &number(2 * value8)),
-                ("key_row", &number(row_stride(key_size))),
-                ("value_row", &number(row_stride(value_size))),
-                ("threads", &number(threads)),
-                ("tile", &number(self.shape.tile())),
-                ("parts", &number(threads / value8)),
-                ("cache_row", &cache_row(CacheRows { rows: self.context, ring: false })),
-                ("query_vectors", &number(2 * queries * key8)),
-                ("weight_count", &number(queries * self.shape.tile())),
-                ("part_vectors", &number(2 * threads)),
-                ("loads", &loads),
-                ("count", &self.count),
-                ("scale", &float(self.attention.scale)),
-                ("oldest", &oldest),
-                ("outputs", &self.outputs_text()),
-                ("scores", &self.scores_text()),
-                ("rescale", &self.rescale_text()),
-                ("accumulate", &self.accumulate_text()),
-                ("finish", &self.finish_text()),
-            ],
-        );
-        Shader {
-            family: "attention",
-            variant: format!(
-                "{tokens} tokens x {heads} heads, {positions} positions a thread of {threads}"
-            ),
-            wgsl,
-            workgroup: threads,
-            workgroup_bytes: self.workgroup_bytes(),
-        }
+        let common = [
+            ("bindings", declare(&self.bindings())),
+            ("all_heads", self.heads.to_string()),
+            ("share", (self.heads / self.kv_heads).to_string()),
+            ("kv_heads", self.kv_heads.to_string()),
+            ("key4", (2 * key_size.div_ceil(8)).to_string()),
+            ("value4", (2 * value_size.div_ceil(8)).to_string()),
+            ("key_row", row_stride(key_size).to_string()),
+            ("value_row", row_stride(value_size).to_string()),
+            ("cache_row", cache_row(CacheRows { rows: self.context, ring: false })),
+            ("loads", loads),
+        ];
+        let all: Vec<(&str, &str)> =
+            common.iter().chain(holes).map(|(name, text)| (*name, text.as_str())).collect();
+        fill(template, &all)
     }
 
     /// The function of a head's slope under linear position biases; see
@@ -166,121 +162,6 @@ impl AttentionKernel {
             m = 2 * n,
             bias = float(bias)
         )
-    }
-
-    fn each_query(&self, line: impl Fn(u32) -> String) -> String {
-        (0..self.queries()).map(line).collect()
-    }
-
-    fn outputs_text(&self) -> String {
-        self.each_query(|i| {
-            format!("    var low_{i} = vec4<f32>();\n    var high_{i} = vec4<f32>();\n")
-        })
-    }
-
-    fn scores_text(&self) -> String {
-        let positions = self.shape.positions;
-        let mut text = String::new();
-        for p in 0..positions {
-            let _ = writeln!(text, "        let position_{p} = base + tid + {p}u * THREADS;");
-            // Positions beyond the newest are scored like the newest, then masked.
-            let _ = writeln!(
-                text,
-                "        let row_{p} = (cache_row(slot, min(position_{p}, newest)) * KV_HEADS + kv) * KEY_ROW;"
-            );
-            text.push_str(&self.each_query(|i| format!("        var score_{i}_{p} = 0.0;\n")));
-        }
-        text.push_str("        for (var c = 0u; c < KEY4 / 2u; c++) {\n");
-        for p in 0..positions {
-            let _ = writeln!(text, "            let key_{p} = load_key(row_{p}, c);");
-        }
-        text.push_str(&self.each_query(|i| {
-            let mut lines = format!(
-                "            let low_query_{i} = queries[{i}u * KEY4 + 2u * c];\n            \
-                 let high_query_{i} = queries[{i}u * KEY4 + 2u * c + 1u];\n"
-            );
-            for p in 0..positions {
-                let _ = writeln!(
-                    lines,
-                    "            score_{i}_{p} += dot(key_{p}.low, low_query_{i}) + dot(key_{p}.high, high_query_{i});"
-                );
-            }
-            lines
-        }));
-        text.push_str("        }\n");
-        for t in 0..self.shape.tokens {
-            let _ = writeln!(text, "        let at_{t} = positions[min(first + {t}u, end - 1u)];");
-        }
-        for p in 0..positions {
-            text.push_str(&self.masks_text(p));
-        }
-        text
-    }
-
-    /// Stores the scores of position `p` of each thread, masked.
-    fn masks_text(&self, p: u32) -> String {
-        let mut text = String::new();
-        for t in 0..self.shape.tokens {
-            let window = match self.attention.window {
-                None => String::new(),
-                Some(window) => format!(" && at_{t} - position_{p} < {window}u"),
-            };
-            let _ = writeln!(text, "        let seen_{t}_{p} = position_{p} <= at_{t}{window};");
-        }
-        text + &self.each_query(|i| {
-            let score = match self.attention.softcap {
-                None => format!("score_{i}_{p}"),
-                // Beyond 15 nothing changes, but Metal's fast tanh overflows.
-                Some(cap) => format!(
-                    "{0} * tanh(clamp(score_{i}_{p} / {0}, -15.0, 15.0))",
-                    float(cap)
-                ),
-            };
-            let t = i / self.shape.heads;
-            let score = match self.attention.alibi {
-                None => score,
-                Some(_) => {
-                    let h = i % self.shape.heads;
-                    // Masked positions may be beyond the row's own.
-                    format!("{score} - slope(head + {h}u) * (f32(at_{t}) - f32(position_{p}))")
-                }
-            };
-            format!(
-                "        weights[{i}u * TILE + tid + {p}u * THREADS] = select(LOWEST, {score}, seen_{t}_{p});\n"
-            )
-        })
-    }
-
-    fn rescale_text(&self) -> String {
-        self.each_query(|i| {
-            format!("        low_{i} *= factors[{i}];\n        high_{i} *= factors[{i}];\n")
-        })
-    }
-
-    fn accumulate_text(&self) -> String {
-        self.each_query(|i| {
-            format!(
-                "                let weight_{i} = weights[{i}u * TILE + i];\n                \
-                 low_{i} += weight_{i} * value.low;\n                \
-                 high_{i} += weight_{i} * value.high;\n"
-            )
-        })
-    }
-
-    fn finish_text(&self) -> String {
-        self.each_query(|i| {
-            let (t, h) = (i / self.shape.heads, i % self.shape.heads);
-            let after = if i + 1 < self.queries() { "    workgroupBarrier();\n" } else { "" };
-            format!(
-                "    parts[2u * tid] = low_{i};\n    parts[2u * tid + 1u] = high_{i};\n    \
-                 workgroupBarrier();\n    \
-                 if (first + {t}u < count) {{\n        \
-                 for (var j = tid; j < VALUE4; j += THREADS) {{\n            \
-                 var total = vec4<f32>();\n            \
-                 for (var k = 0u; k < PARTS; k++) {{ total += parts[k * VALUE4 + j]; }}\n            \
-                 store_out((first + {t}u) * ALL_HEADS + head + {h}u, j, total / totals[{i}]);\n        }}\n    }}\n{after}"
-            )
-        })
     }
 }
 
@@ -380,3 +261,6 @@ fn store_out(size: u32) -> String {
     };
     format!("fn store_out(head: u32, j: u32, four: vec4<f32>) {{ {body} }}\n")
 }
+
+#[cfg(test)]
+mod tests;

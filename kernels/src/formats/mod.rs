@@ -47,7 +47,7 @@ pub const fn snippet(format: Format) -> Snippet {
         Format::Q8_0 => (&[include_str!("q8_0.wgsl")], 32, Scale),
         Format::Q2_K => (&[include_str!("q2_k.wgsl")], 16, ScaleAndOffset),
         Format::Q3_K => (&[include_str!("q3_k.wgsl")], 16, Scale),
-        Format::Q4_K => (&[include_str!("q4_k.wgsl"), K_SCALES], 32, ScaleAndOffset),
+        Format::Q4_K => (&[include_str!("q4_k.wgsl")], 32, ScaleAndOffset),
         Format::Q5_K => (&[include_str!("q5_k.wgsl"), K_SCALES], 32, ScaleAndOffset),
         Format::Q6_K => (&[include_str!("q6_k.wgsl")], 16, Scale),
         Format::IQ4_NL => (&[include_str!("iq4_nl.wgsl"), IQ4_VALUES], 32, Scale),

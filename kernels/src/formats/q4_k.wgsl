@@ -1,7 +1,12 @@
-struct $raw { q: vec4<u32>, d: vec2<f32> }
+struct $raw { q: vec4<u32>, s: u32, d: u32 }
 fn $load(chunk: u32) -> $raw {
-    return $raw($p0[chunk], $scales($p1[chunk >> 3u], chunk & 7u));
+    let s = $p1[chunk >> 1u] >> ((chunk & 1u) * 16u);
+    return $raw($p0[chunk], s, $p2[chunk >> 3u]);
 }
 fn $unit(raw: $raw, i: u32) -> vec4<f32> {
     return vec4<f32>(unpack4xU8((raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu));
+}
+fn $scale(raw: $raw, i: u32) -> f32 { return unpack2x16float(raw.d).x * f32(raw.s & 255u); }
+fn $offset(raw: $raw, i: u32) -> f32 {
+    return -unpack2x16float(raw.d).y * f32((raw.s >> 8u) & 255u);
 }

@@ -1,5 +1,5 @@
-// Attention over cached keys and values, with the softmax taken along the way (Milakov &
-// Gimelshein 2018; Dao et al. 2022).
+// Attention over cached keys and values in tiles of positions, with the softmax taken along the way
+// (Milakov & Gimelshein 2018; Dao et al. 2022).
 //
 // A workgroup computes QUERIES = TOKENS tokens x HEADS query heads that share one key and value
 // head. Positions come in tiles of TILE: first each thread scores TILE / THREADS positions, then
@@ -29,7 +29,7 @@ var<workgroup> factors: array<f32, QUERIES>;
 var<workgroup> parts: array<vec4<f32>, {{part_vectors}}>;
 
 struct Eight { low: vec4<f32>, high: vec4<f32> }
-{{loads}}{{cache_row}}
+{{loads}}{{store}}{{cache_row}}
 @compute @workgroup_size({{threads}})
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -1,0 +1,66 @@
+//! Templates that are filled, and texts that naga takes.
+
+use super::{AttentionKernel, Combine, Quads, Shape, Split, Tiles};
+use crate::check;
+use crate::shader::Shader;
+use quarrel_ir::graph::{Attention, StateFormat};
+
+fn taken(shader: &Shader) {
+    let at = |error: check::CheckError| panic!("{error}\n{}", shader.wgsl);
+    check::validate(&shader.wgsl).unwrap_or_else(at);
+    check::metal(&shader.wgsl).unwrap_or_else(|error| panic!("{error}\n{}", shader.wgsl));
+    check::spirv(&shader.wgsl).unwrap_or_else(|error| panic!("{error}\n{}", shader.wgsl));
+}
+
+fn kernel(size: u32, format: StateFormat, shape: Shape) -> AttentionKernel {
+    AttentionKernel {
+        attention: Attention {
+            scale: 0.125,
+            window: Some(100),
+            softcap: Some(30.0),
+            alibi: Some(8.0),
+        },
+        heads: 12,
+        kv_heads: 4,
+        key_size: size,
+        value_size: size,
+        context: 2048,
+        key_format: format,
+        value_format: format,
+        count: "1u".into(),
+        extra: vec![],
+        shape,
+    }
+}
+
+#[test]
+fn quads_of_every_size() {
+    for format in [StateFormat::F16, StateFormat::F32] {
+        for size in [8, 24, 64, 80, 256] {
+            for (heads, splits) in [(1, 1), (3, 8)] {
+                if heads * size <= 1024 {
+                    let quads = Quads { heads, threads: 256, positions: 2, splits };
+                    taken(&kernel(size, format, Shape::Quads(quads)).shader());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tiles_of_every_size() {
+    for format in [StateFormat::F16, StateFormat::F32] {
+        for size in [6, 64, 81] {
+            let tiles = Tiles { tokens: 2, heads: 3, threads: 64, positions: 2 };
+            taken(&kernel(size, format, Shape::Tiles(tiles)).shader());
+        }
+    }
+}
+
+#[test]
+fn splits_are_combined() {
+    for (value_size, splits) in [(8, 2), (64, 5), (64, 64), (80, 29), (256, 7)] {
+        let split = Split { heads: 3, value_size, splits };
+        taken(&Combine { split, max_threads: 256 }.shader());
+    }
+}
