@@ -10,9 +10,10 @@ use quarrel_models::synthetic::SyntheticError;
 use quarrel_models::tokenizer::TokenizerError;
 use quarrel_reference::ReferenceError;
 use quarrel_runtime::{Blame, RuntimeError};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use crate::output;
 use crate::store::StoreError;
 
 /// Why a command ended without doing what it was asked.
@@ -89,8 +90,7 @@ impl CliError {
             CliError::Arch(error) => rendered(error),
             CliError::Reported | CliError::BrokenPipe => return,
         };
-        // Without a standard error stream there is nobody to tell.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        output::remark(&text);
     }
 }
 

@@ -149,6 +149,20 @@ fn options_that_make_no_sense() {
 }
 
 #[test]
+fn a_context_beyond_the_model_is_noted() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    let note = |context: &str| {
+        let finished = bench.run(&["run", &file, "--raw", "Hi", "-n", "1", "--ctx", context]);
+        assert_eq!(finished.code, 0, "{finished:?}");
+        finished.err
+    };
+    assert_eq!(note("256"), "");
+    let said = note("300");
+    assert!(said.starts_with("note: ") && said.contains("300") && said.contains("256"), "{said}");
+}
+
+#[test]
 fn what_the_device_cannot_bind() {
     let bench = Bench::new();
     let file = bench.model(&Tiny::default());
