@@ -87,7 +87,6 @@ impl<'a> Opening<'a> {
     }
 
     fn compile_with(&mut self, options: &PlanOptions) -> Result<Compiled> {
-        self.note_context();
         let device = self.device.take().ok_or_else(|| once("device"))?.wait()?;
         let start = Instant::now();
         let kind = match device {
@@ -96,7 +95,9 @@ impl<'a> Opening<'a> {
                 Kind::Gpu(Box::new(GpuModel::compile(&self.model.graph, gpu, options)?))
             }
         };
-        Ok(Compiled { kind, time: start.elapsed() })
+        let time = start.elapsed();
+        self.note_context();
+        Ok(Compiled { kind, time })
     }
 
     /// Tells the user where `--ctx` goes beyond the positions that the model knows.
