@@ -46,7 +46,7 @@ pub(crate) struct PlanArgs {
 /// Precision of arithmetic, and of keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Precision {
-    /// Keys and values in F16; prompts, and steps of nine or more sequences, multiplied in F16 with
+    /// Keys and values in F16; prompts, and steps of several sequences, multiplied in F16 with
     /// sums in F32 where the device has cooperative matrices
     Auto,
     /// F32 throughout

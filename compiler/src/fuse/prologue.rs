@@ -1,7 +1,6 @@
 //! Prologue growth: values computed where they are read, row by row.
 
 use super::Fusion;
-use crate::lower::MANY_ROWS;
 use crate::region::{Anchor, is_leaf, label, starts_in_fours, storage};
 use quarrel_ir::graph::{Op, RunDim, ValueId};
 use quarrel_ir::plan::{Phase, Place};
@@ -56,7 +55,7 @@ impl Fusion<'_> {
         let out_row = self.graph.tensor(x).is_some_and(|t| t.rows == Some(RunDim::OutRows));
         let many = match self.phase {
             Phase::Prefill => !(out_row && self.one_out_row),
-            _ => self.slots >= MANY_ROWS,
+            _ => self.slots > 1,
         };
         if many && pulled.normalized > 0 {
             let reason = "many workgroups read each of many rows: its statistics are taken once, \

@@ -13,7 +13,6 @@ mod top_k;
 mod weights;
 
 pub use bindings::{IoBuffer, Resource};
-pub use shapes::MANY_ROWS;
 pub use split::{Splits, split};
 pub use weights::WeightTable;
 

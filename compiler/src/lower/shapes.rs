@@ -80,7 +80,7 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
 }
 
 /// Rows of x from which on matrices pay.
-pub const MANY_ROWS: u32 = 9;
+const MANY_ROWS: u32 = 4;
 
 /// Rows of x and of weights of a workgroup, how many subgroups share each, and columns of a step.
 type Tile = (u32, u32, (u32, u32), u32);
@@ -91,17 +91,9 @@ const TILES: [Tile; 3] = [(128, 128, (4, 2), 32), (64, 64, (2, 2), 32), (32, 64,
 const TILES_32: [Tile; 5] = [
     (32, 64, (2, 4), 128),
     (32, 32, (2, 2), 128),
-    (32, 64, (2, 4), 64),
+    (32, 16, (2, 1), 128),
     (32, 16, (2, 1), 64),
     (32, 64, (1, 4), 32),
-];
-/// The same for up to 16.
-const TILES_16: [Tile; 5] = [
-    (16, 64, (1, 4), 128),
-    (16, 32, (1, 2), 128),
-    (16, 64, (1, 4), 64),
-    (16, 16, (1, 1), 64),
-    (16, 64, (1, 4), 32),
 ];
 
 /// Tile sizes of a product by cooperative matrices, where the device and the product allow them.
@@ -130,8 +122,7 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
         fits.then_some((shape, groups))
     };
     let tiles: &[Tile] = match needs.tokens {
-        0..=16 => &TILES_16,
-        17..=32 => &TILES_32,
+        0..=32 => &TILES_32,
         _ => &TILES,
     };
     let fitting: Vec<_> = tiles.iter().filter_map(made).collect();
@@ -238,8 +229,8 @@ const AGAIN_BYTES: u64 = 16 << 20;
 /// steps that a split saves.
 const WHOLE_CONTEXT: u32 = 1024;
 
-/// Positions of a split at least, where the context is full: two steps.
-const LEAST_POSITIONS: u32 = 512;
+/// Positions of a split at least, where the context is full: one step.
+const LEAST_POSITIONS: u32 = 256;
 
 /// Workgroups that attention is split into: a large GPU has about as many processors.
 const SPLIT_GROUPS: u32 = 128;
