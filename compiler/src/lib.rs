@@ -48,7 +48,6 @@ pub fn compile(
 ) -> Result<Plan, CompileError> {
     graph.verify()?;
     limits::check_options(graph, options)?;
-    limits::check_states(graph, device, options)?;
     let original = graph;
     let graph = &canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)?;
     graph.verify().map_err(|error| CompileError::Pass { pass: "canonicalise", error })?;
@@ -64,6 +63,7 @@ pub fn compile(
     }
     let all = phases.iter().flat_map(|(_, _, regions)| regions);
     let weights = WeightTable::build(graph, all, options.weights, device)?;
+    limits::check_states(graph, device, options)?;
     let output = region::storage(graph, output);
     let mut emission = Emission::new(graph, options, &weights, output);
     let mut pool = Pool::default();
