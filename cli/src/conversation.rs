@@ -2,6 +2,7 @@
 //! conversation from a file.
 
 use crate::error::{CliError, Result};
+use crate::output;
 use clap::Args;
 use quarrel_models::chat::{ChatTemplate, Message, Tools};
 use std::path::{Path, PathBuf};
@@ -65,9 +66,9 @@ impl Setting {
     /// Those of the template on these messages.
     pub(crate) fn note_ignored(&self, template: &ChatTemplate, messages: &[Message]) -> Result<()> {
         if !self.tools.is_empty() && template.ignores(&self.tools, messages)? {
-            eprintln!(
+            output::remark(
                 "note: the model's chat template does not mention tools, so the model will not \
-                 know of them"
+                 know of them\n",
             );
         }
         Ok(())

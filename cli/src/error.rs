@@ -10,9 +10,10 @@ use quarrel_models::synthetic::SyntheticError;
 use quarrel_models::tokenizer::TokenizerError;
 use quarrel_reference::ReferenceError;
 use quarrel_runtime::{Blame, RuntimeError};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use crate::output;
 use crate::store::StoreError;
 
 /// Why a command ended without doing what it was asked.
@@ -56,7 +57,11 @@ impl CliError {
             text += &format!(" [{file}, line {line}]");
         }
         if let Some(help) = miette::Diagnostic::help(error) {
-            text += &format!(". {help}");
+            // Helps begin small, as they stand after a colon elsewhere.
+            let help = help.to_string();
+            let mut letters = help.chars();
+            let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+            text += &format!(". {first}{}", letters.as_str());
         }
         match error.kind() {
             ErrorKind::Internal => CliError::Failure(text),
@@ -85,8 +90,7 @@ impl CliError {
             CliError::Arch(error) => rendered(error),
             CliError::Reported | CliError::BrokenPipe => return,
         };
-        // Without a standard error stream there is nobody to tell.
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        output::remark(&text);
     }
 }
 
@@ -180,7 +184,9 @@ impl From<SyntheticError> for CliError {
 impl From<CompileError> for CliError {
     fn from(error: CompileError) -> CliError {
         match error {
-            CompileError::Options(_) => CliError::User(error.to_string()),
+            CompileError::Options(_) | CompileError::DoesNotFit { .. } => {
+                CliError::User(error.to_string())
+            }
             _ => CliError::Failure(error.to_string()),
         }
     }

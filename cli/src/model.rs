@@ -4,6 +4,7 @@
 use crate::background::Pending;
 use crate::error::{CliError, Result, rendered};
 use crate::options::PlanArgs;
+use crate::output;
 use crate::store::Store;
 use crate::text::{self, Text};
 use quarrel_ir::graph::{Addressing, Graph, StateDecl};
@@ -12,7 +13,6 @@ use quarrel_models::arch::{self, ArchFile, Facts, Summary};
 use quarrel_models::gguf::{GgufFile, Metadata};
 use quarrel_models::hf::{HfFolder, Mapping};
 use quarrel_models::synthetic::Synthetic;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -220,8 +220,7 @@ impl Model {
             graph.states.iter_mut().filter(kept).for_each(|state| state.format = format);
         }
         if let Some(warning) = arch::unused_tensors(file, &graph, facts) {
-            // Without a standard error stream there is nobody to tell.
-            let _ = std::io::stderr().lock().write_all(rendered(&warning).as_bytes());
+            output::remark(&rendered(&warning));
         }
         let summary = arch::summary(&graph, facts);
         let arch = format!("{} ({})", file.name(), file.file_name());

@@ -6,6 +6,7 @@ use crate::background::Pending;
 use crate::error::{CliError, Result};
 use crate::model::{Model, Source};
 use crate::options::PlanArgs;
+use crate::output;
 use crate::text::Text;
 use quarrel_ir::plan::{Phase, PlanOptions};
 use std::time::{Duration, Instant};
@@ -94,7 +95,21 @@ impl<'a> Opening<'a> {
                 Kind::Gpu(Box::new(GpuModel::compile(&self.model.graph, gpu, options)?))
             }
         };
-        Ok(Compiled { kind, time: start.elapsed() })
+        let time = start.elapsed();
+        self.note_context();
+        Ok(Compiled { kind, time })
+    }
+
+    /// Tells the user where `--ctx` goes beyond the positions that the model knows.
+    fn note_context(&self) {
+        if let (Some(asked), Some(known)) = (self.plan.ctx, self.model.summary.context_length)
+            && u64::from(asked) > known
+        {
+            output::remark(&format!(
+                "note: the context has {asked} positions, but the model was made for {known}: \
+                 beyond them its text may make no sense\n"
+            ));
+        }
     }
 
     /// Loads the weights; kernels of `phases` are compiled meanwhile, first needed first.

@@ -27,16 +27,16 @@ pub(crate) struct PlanArgs {
     /// Compile the graph op by op
     #[arg(long)]
     pub(crate) no_fuse: bool,
-    /// Precision: as the device does best, with keys and values kept in F16 and long prompts
-    /// multiplied in F16 where it has matrices; or F32 throughout
+    /// Precision of products, and of keys and values
     #[arg(long, value_enum, default_value_t = Precision::Auto)]
     pub(crate) precision: Precision,
     /// Positions that a sequence may have [default: the model's own, at most 4096]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ctx: Option<u32>,
     /// Prompt tokens that are processed together; 1 is token by token
-    #[arg(long, value_name = "N", default_value_t = 512,
-          value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 512,
+          value_parser = clap::value_parser!(u32).range(1..=32_768))]
     pub(crate) chunk: u32,
     /// Expand the file's weights to F32, F16 or BF16 as they are loaded
     #[arg(long, value_name = "FORMAT", value_parser = float_format)]
@@ -46,7 +46,8 @@ pub(crate) struct PlanArgs {
 /// Precision of arithmetic, and of keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Precision {
-    /// What the device does best; keys and values in F16, prompts on matrix units in F16 with F32 sums
+    /// Keys and values in F16; prompts, and steps of several sequences, multiplied in F16 with
+    /// sums in F32 where the device has cooperative matrices
     Auto,
     /// F32 throughout
     F32,
@@ -120,7 +121,7 @@ pub(crate) struct SamplingArgs {
     pub(crate) temp: f32,
     /// Draw from the K likeliest tokens; 0 from all. Applies where the temperature is above 0, as
     /// do the next two
-    #[arg(long, value_name = "K", default_value_t = 40)]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, default_value_t = 40)]
     pub(crate) top_k: u32,
     /// Draw from the likeliest tokens whose probability together reaches P; 1 from all
     #[arg(long, value_name = "P", allow_negative_numbers = true, default_value_t = 0.95)]
@@ -132,6 +133,6 @@ pub(crate) struct SamplingArgs {
     #[arg(long, value_name = "R", allow_negative_numbers = true, default_value_t = 1.0)]
     pub(crate) repeat_penalty: f32,
     /// Seed of the random numbers: the same seed gives the same text on the same device
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 0)]
     pub(crate) seed: u64,
 }

@@ -1,5 +1,5 @@
 //! Writing results: everything that goes to the standard output stream passes through here, so that
-//! a reader that goes away ends the program quietly.
+//! a reader that goes away ends the program quietly. Remarks beside them go to the other stream.
 
 use crate::error::Result;
 use serde::Serialize;
@@ -11,6 +11,11 @@ pub(crate) fn text(text: &str) -> Result<()> {
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())
+}
+
+/// Writes a remark to the standard error stream; without one there is nobody to tell.
+pub(crate) fn remark(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Writes a value as one line of JSON.

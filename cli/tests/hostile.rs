@@ -119,6 +119,10 @@ fn names_and_files_that_are_not_there() {
     bench.run(&["plan", &file, "--for", &facts]).refused(&["facts.json", "quarrel devices"]);
     bench.run(&["plan", &file, "--kernel", "nothing"]).refused(&["nothing", "sample"]);
     bench.run(&["run", &file, "Hi", "--device", "voodoo"]).refused(&["voodoo"]);
+    bench.run(&["run", &file, "Hi", "--device", ""]).refused(&["no device matches"]);
+    bench.run(&["run", "", "Hi"]).refused(&["no file"]);
+    let folder = std::path::Path::new(&facts).parent().unwrap().display().to_string();
+    bench.run(&["run", &folder, "Hi"]).refused(&["config.json", ".gguf"]);
     bench.run(&["bench", "--synthetic", "llama-1b"]).refused(&["SHAPE:FORMAT"]);
 }
 
@@ -129,15 +133,47 @@ fn options_that_make_no_sense() {
     bench.run(&["run", &file, "Hi", "--temp", "-1"]).refused(&["temperature"]);
     bench.run(&["run", &file, "Hi", "--top-p", "2"]).refused(&["top-p"]);
     bench.run(&["run", &file, "Hi", "--raw", "--system", "x"]).refused(&["--system"]);
+    bench.run(&["run", &file, "Hi", "--ctx", "4294967295"]).refused(&["--ctx", "at most"]);
     for arguments in [
         ["run", &file, "Hi", "--ctx", "0"],
+        ["run", &file, "Hi", "--chunk", "0"],
+        ["run", &file, "Hi", "--seed", "-1"],
+        ["run", &file, "Hi", "-n", "-5"],
         ["run", &file, "Hi", "--weights", "Q4_0"],
         ["run", &file, "Hi", "--precision", "f8"],
     ] {
         let finished = bench.run(&arguments);
         assert_eq!(finished.code, 2, "{finished:?}");
-        assert!(finished.err.starts_with("error: "), "{finished:?}");
+        assert!(finished.err.starts_with("error: invalid value"), "{finished:?}");
     }
+}
+
+#[test]
+fn a_context_beyond_the_model_is_noted() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    let note = |context: &str| {
+        let finished = bench.run(&["run", &file, "--raw", "Hi", "-n", "1", "--ctx", context]);
+        assert_eq!(finished.code, 0, "{finished:?}");
+        finished.err
+    };
+    assert_eq!(note("256"), "");
+    let said = note("300");
+    assert!(said.starts_with("note: ") && said.contains("300") && said.contains("256"), "{said}");
+}
+
+#[test]
+fn what_the_device_cannot_bind() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    let mut facts = bench.run(&["devices", "--json"]).json();
+    facts["max_binding_bytes"] = (1 << 20).into();
+    let facts = bench.file("facts.json", facts.to_string().as_bytes());
+    let plan =
+        |options: [&str; 4]| bench.run(&[&["plan", &file, "--for", &facts], &options[..]].concat());
+    assert_eq!(plan(["--ctx", "4096", "--chunk", "512"]).code, 0);
+    plan(["--ctx", "1000000", "--chunk", "512"]).refused(&["state", "1048576", "smaller --ctx"]);
+    plan(["--ctx", "16384", "--chunk", "16384"]).refused(&["step", "1048576", "smaller --chunk"]);
 }
 
 #[test]

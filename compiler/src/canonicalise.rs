@@ -21,19 +21,29 @@ pub fn canonicalise(graph: &Graph) -> Result<Graph, TypeError> {
 }
 
 fn simplify(graph: &Graph) -> Result<Graph, TypeError> {
+    rebuild(graph, needed(graph), |new, value, operands| {
+        match rewrite(graph, new, value, operands) {
+            Rewrite::Same(operand) => Ok(operand),
+            Rewrite::Op(op, operands) => new.add(op, &operands, graph.node(value).origin.clone()),
+        }
+    })
+}
+
+/// A graph of the same weights and states in which each of `values`, in their order, is what
+/// `make` adds to it. `make` is given the value and its operands in the new graph.
+fn rebuild(
+    graph: &Graph,
+    values: impl IntoIterator<Item = ValueId>,
+    mut make: impl FnMut(&mut Graph, ValueId, &[ValueId]) -> Result<ValueId, TypeError>,
+) -> Result<Graph, TypeError> {
     let mut new = Graph::new(graph.name.clone());
     new.weights.clone_from(&graph.weights);
     new.states.clone_from(&graph.states);
     let mut renamed: BTreeMap<ValueId, ValueId> = BTreeMap::new();
-    for value in needed(graph) {
+    for value in values {
+        // `values` holds operands before their users, and every operand of a value that it holds.
         let operands: Vec<ValueId> = graph.operands(value).iter().map(|o| renamed[o]).collect();
-        let rewritten = match rewrite(graph, &new, value, &operands) {
-            Rewrite::Same(operand) => operand,
-            Rewrite::Op(op, operands) => {
-                new.add(op, &operands, graph.node(value).origin.clone())?
-            }
-        };
-        renamed.insert(value, rewritten);
+        renamed.insert(value, make(&mut new, value, &operands)?);
     }
     if let Some(output) = graph.output() {
         new.set_output(renamed[&output]);

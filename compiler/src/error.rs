@@ -46,7 +46,23 @@ pub enum CompileError {
         /// What the device can do.
         has: u64,
     },
-    /// The options contradict each other.
+    /// With these options a state or a value of a step is larger than the device can bind.
+    #[error(
+        "{what}: {needs} bytes are needed, but {device} binds at most {has} at once: use {instead}"
+    )]
+    DoesNotFit {
+        /// What is too large.
+        what: String,
+        /// What it needs, in bytes.
+        needs: u64,
+        /// The device.
+        device: String,
+        /// What the device can do, in bytes.
+        has: u64,
+        /// Which options make it smaller.
+        instead: String,
+    },
+    /// An option is out of its range, or does not suit the model.
     #[error("{0}")]
     Options(String),
 }

@@ -13,12 +13,13 @@
 //! | emit | `emit.rs` | writes the plan |
 //!
 //! Binding and shape inference happen as the graph is built; a graph that reaches this crate is
-//! typed. Nothing here knows a device beyond its facts, or a model beyond its graph.
+//! typed. `limits.rs` checks that options, model and device go together. Nothing here knows a device beyond its facts, or a model beyond its graph.
 
 mod canonicalise;
 mod emit;
 mod error;
 mod fuse;
+mod limits;
 mod lower;
 mod memory;
 mod region;
@@ -31,23 +32,22 @@ use emit::Emission;
 use lower::{Context, Launch, Splits, WeightTable};
 use memory::Pool;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::graph::{Graph, Input, Op, ValueId};
+use quarrel_ir::graph::{Graph, ValueId};
 use quarrel_ir::plan::{ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, Rewind, identity};
 use region::Region;
 
 /// Compiles `graph` for `device`.
 ///
 /// # Errors
-/// If the graph is not valid, the device's kernels cannot do what it needs, a tensor is too large
-/// for the device, or the options contradict each other.
+/// If the graph is not valid, the device's kernels cannot do what it needs, a tensor, a state or a
+/// value of a step is too large for the device, or an option does not suit the model.
 pub fn compile(
     graph: &Graph,
     device: &DeviceFacts,
     options: &PlanOptions,
 ) -> Result<Plan, CompileError> {
-    check_options(options)?;
     graph.verify()?;
-    check_positions(graph, options.context)?;
+    limits::check_options(graph, options)?;
     let original = graph;
     let graph = &canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)?;
     graph.verify().map_err(|error| CompileError::Pass { pass: "canonicalise", error })?;
@@ -63,6 +63,7 @@ pub fn compile(
     }
     let all = phases.iter().flat_map(|(_, _, regions)| regions);
     let weights = WeightTable::build(graph, all, options.weights, device)?;
+    limits::check_states(graph, device, options)?;
     let output = region::storage(graph, output);
     let mut emission = Emission::new(graph, options, &weights, output);
     let mut pool = Pool::default();
@@ -79,6 +80,7 @@ pub fn compile(
     let model = model_facts(graph, output);
     programs.extend(sample::programs(&mut emission, device, &model, options));
     emission.add_pool(pool);
+    limits::check_values(&emission.buffers, device, options)?;
     let states = graph.states.iter().map(|state| state.addressing);
     let plan = Plan {
         version: PLAN_VERSION,
@@ -100,34 +102,6 @@ pub fn compile(
 
 fn lower_all(context: Context<'_>, regions: &[Region]) -> Result<Vec<Launch>, CompileError> {
     regions.iter().map(|region| lower::lower(context, region)).collect()
-}
-
-fn check_options(options: &PlanOptions) -> Result<(), CompileError> {
-    let positive = [
-        ("context", options.context),
-        ("chunk", options.chunk),
-        ("slots", options.slots),
-        ("out_rows", options.out_rows),
-    ];
-    match positive.into_iter().find(|(_, n)| *n == 0) {
-        Some((name, _)) => Err(CompileError::Options(format!("{name} must be at least 1"))),
-        None => Ok(()),
-    }
-}
-
-/// That tables of learned positions have a row for each position: kernels do not check.
-fn check_positions(graph: &Graph, context: u32) -> Result<(), CompileError> {
-    for value in graph.values().filter(|value| *graph.op(*value) == Op::Embed) {
-        let operands = graph.operands(value);
-        let rows = graph.tensor(operands[0]).map_or(0, |table| table.dims[0]);
-        if *graph.op(operands[1]) == Op::Input(Input::Position) && rows < u64::from(context) {
-            return Err(CompileError::Options(format!(
-                "the model has {rows} learned positions, fewer than the context of {context}: use \
-                 --ctx {rows} or less"
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn model_facts(graph: &Graph, output: ValueId) -> ModelFacts {

@@ -30,20 +30,7 @@ fn program(
     kernel: Kernel,
     logits: u64,
 ) -> Program {
-    let io = emission.io.clone();
-    // In the order of `sampling::BINDINGS`.
-    let buffers = [
-        io.logits,
-        io.stop,
-        io.sampler,
-        io.tokens,
-        io.positions,
-        io.slots,
-        io.out_rows,
-        io.step,
-        io.live,
-        io.sampled,
-    ];
+    let buffers = sampling::buffers(&emission.io);
     let bindings = buffers.map(|buffer| emission.whole(buffer)).to_vec();
     emission.kernels.push(kernel);
     let dispatch = Dispatch {

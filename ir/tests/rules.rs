@@ -40,6 +40,7 @@ fn type_error(line: &str) -> TypeError {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a list of cases")]
 fn each_op_checks_its_operands() {
     let cases = [
         ("input tokens %0", "input takes no operands, not 1"),

@@ -97,6 +97,7 @@ fn error_after(from: &str, to: &str) -> String {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a list of cases")]
 fn errors_say_where_and_what_was_expected() {
     let cases = [
         ("graph", "grape", "line 1, column 1: expected `graph`, found `grape`"),

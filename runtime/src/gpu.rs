@@ -206,13 +206,15 @@ fn select(known: &[AdapterSummary], selector: Option<&str>) -> Result<usize, Run
     };
     let matches = |adapter: &&AdapterSummary| match selector {
         None => true,
-        Some(text) => match text.parse::<usize>() {
-            Ok(index) => adapter.index == index,
-            Err(_) => {
-                let text = text.to_lowercase();
-                adapter.name.to_lowercase().contains(&text) || adapter.backend == text
+        Some(text) => {
+            let (text, name) = (text.to_lowercase(), adapter.name.to_lowercase());
+            match text.parse::<usize>() {
+                Ok(index) if index < known.len() => adapter.index == index,
+                // A word of a name, such as 4090.
+                Ok(_) => name.split(|c: char| !c.is_alphanumeric()).any(|word| word == text),
+                Err(_) => !text.is_empty() && (name.contains(&text) || adapter.backend == text),
             }
-        },
+        }
     };
     let best = known.iter().filter(matches).min_by_key(|adapter| rank(adapter));
     best.map(|adapter| adapter.index).ok_or_else(|| RuntimeError::NoSuchAdapter {
@@ -285,6 +287,7 @@ mod tests {
             one(0, "llvmpipe (LLVM 15.0.6, 256 bits)", DeviceKind::Cpu),
             one(1, "Intel Iris", DeviceKind::Integrated),
             one(2, "NVIDIA H100", DeviceKind::Discrete),
+            one(3, "NVIDIA GeForce RTX 4090", DeviceKind::Discrete),
         ]
     }
 
@@ -298,8 +301,11 @@ mod tests {
     fn selectors_are_indices_or_parts_of_names() {
         assert_eq!(select(&known(), Some("0")).unwrap(), 0);
         assert_eq!(select(&known(), Some("iris")).unwrap(), 1);
-        let error = select(&known(), Some("7")).unwrap_err().to_string();
-        assert!(error.contains("Intel Iris"), "{error}");
+        assert_eq!(select(&known(), Some("4090")).unwrap(), 3);
+        for wrong in ["7", "409", "", "radeon"] {
+            let error = select(&known(), Some(wrong)).unwrap_err().to_string();
+            assert!(error.contains("Intel Iris"), "{error}");
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ fn continuation(prompt: &[u32], count: usize) -> Vec<u32> {
     all.split_off(prompt.len())
 }
 
+#[allow(clippy::too_many_lines, reason = "mostly the text of three kernels")]
 fn plan(slots: u32, out_rows: u32) -> Plan {
     let options =
         PlanOptions { context: CONTEXT, chunk: 4, slots, out_rows, ..PlanOptions::default() };
@@ -115,19 +116,7 @@ fn plan(slots: u32, out_rows: u32) -> Plan {
 fn add_samplers(builder: &mut Builder, slots: u32) {
     let facts = gpu().facts();
     let kernels = quarrel_kernels::sampling::kernels(&facts, VOCABULARY, CONTEXT, slots);
-    let io = builder.plan.io.clone();
-    let order = [
-        io.logits,
-        io.stop,
-        io.sampler,
-        io.tokens,
-        io.positions,
-        io.slots,
-        io.out_rows,
-        io.step,
-        io.live,
-        io.sampled,
-    ];
+    let order = quarrel_kernels::sampling::buffers(&builder.plan.io);
     for (phase, kernel) in [(Phase::Greedy, kernels.greedy), (Phase::Sample, kernels.sample)] {
         let kernel = builder.add_kernel(kernel);
         let dispatch = builder.dispatch(kernel, &order, [per(RunDim::OutRows, 1), ONE, ONE]);

@@ -50,19 +50,7 @@ impl Sampler {
             ..gpu().facts()
         };
         let kernels = quarrel_kernels::sampling::kernels(&facts, vocabulary, CONTEXT, 1);
-        let io = builder.plan.io.clone();
-        let order = [
-            io.logits,
-            io.stop,
-            io.sampler,
-            io.tokens,
-            io.positions,
-            io.slots,
-            io.out_rows,
-            io.step,
-            io.live,
-            io.sampled,
-        ];
+        let order = quarrel_kernels::sampling::buffers(&builder.plan.io);
         for (phase, kernel) in [(Phase::Greedy, kernels.greedy), (Phase::Sample, kernels.sample)] {
             let kernel = builder.add_kernel(kernel);
             let dispatch = builder.dispatch(kernel, &order, [ONE, ONE, ONE]);

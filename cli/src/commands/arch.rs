@@ -174,8 +174,7 @@ fn check(path: &Path, model: Option<&str>, json: bool) -> Result<()> {
         output::json(&Checked { ok, findings: findings.iter().map(finding).collect() })?;
     } else {
         for found in &findings {
-            // Without a standard error stream there is nobody to tell.
-            let _ = std::io::stderr().lock().write_all(rendered(found).as_bytes());
+            output::remark(&rendered(found));
         }
         if ok {
             let against = model.map_or(String::new(), |model| format!(" and describes {model}"));

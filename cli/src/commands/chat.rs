@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     setting: SettingArgs,
     /// Most tokens of an answer [default: as many as the context holds]
-    #[arg(short = 'n', long = "tokens", value_name = "N")]
+    #[arg(short = 'n', long = "tokens", value_name = "N", allow_negative_numbers = true)]
     tokens: Option<usize>,
     /// Print timings even where nobody is watching
     #[arg(long)]

@@ -42,7 +42,13 @@ pub(crate) struct Args {
           conflicts_with_all = ["prompt", "prompt_tokens", "batch", "system", "raw"])]
     messages: Option<PathBuf>,
     /// Most tokens to generate
-    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 128)]
+    #[arg(
+        short = 'n',
+        long = "tokens",
+        value_name = "N",
+        allow_negative_numbers = true,
+        default_value_t = 128
+    )]
     tokens: usize,
     /// Take the prompt as it is, without the chat template
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! What is shown while a model is fetched: a bar on a terminal, a line or two otherwise.
 
+use crate::output::remark;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Shows progress on the standard error stream. Clones show the same progress.
@@ -37,8 +38,8 @@ impl Progress {
         match self.bar.length() {
             _ if !self.lines => {}
             // Not started: nothing is drawn that would have to go.
-            Some(0) => eprintln!("{text}"),
-            _ => self.bar.suspend(|| eprintln!("{text}")),
+            Some(0) => remark(&format!("{text}\n")),
+            _ => self.bar.suspend(|| remark(&format!("{text}\n"))),
         }
     }
 

@@ -5,41 +5,26 @@
 //! queries, keys and values in one tensor, are as good as separate ones.
 
 use quarrel_ir::graph::{Graph, Op, TypeError, ValueId, WeightRows};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Rewrites the slices of products. What nothing uses any more is left behind.
 pub fn sink(graph: &Graph) -> Result<Graph, TypeError> {
     let only = only_sliced(graph);
-    let mut new = Graph::new(graph.name.clone());
-    new.weights.clone_from(&graph.weights);
-    new.states.clone_from(&graph.states);
-    let mut renamed: BTreeMap<ValueId, ValueId> = BTreeMap::new();
-    for value in graph.values() {
-        let operands: Vec<ValueId> = graph.operands(value).iter().map(|o| renamed[o]).collect();
+    super::rebuild(graph, graph.values(), |new, value, operands| {
         let node = graph.node(value);
-        let sliced = match &node.op {
-            Op::Slice { start, len } if only.contains(&graph.operands(value)[0]) => {
-                let every = graph.tensor(graph.operands(value)[0]).map_or(0, |t| t.last());
-                let rows = WeightRows { start: *start, len: *len, every };
-                let flat = Sink { new: &mut new, rows, like: node }.part(operands[0])?;
+        if let Op::Slice { start, len } = node.op
+            && let whole = graph.operands(value)[0]
+            && only.contains(&whole)
+        {
+            let every = graph.tensor(whole).map_or(0, |t| t.last());
+            let rows = WeightRows { start, len, every };
+            if let Some(flat) = (Sink { new, rows, like: node }).part(operands[0])? {
                 let dims = graph.tensor(value).map_or(vec![], |t| t.dims.clone());
-                match flat {
-                    Some(flat) => Some(new.add(Op::Reshape(dims), &[flat], node.origin.clone())?),
-                    None => None,
-                }
+                return new.add(Op::Reshape(dims), &[flat], node.origin.clone());
             }
-            _ => None,
-        };
-        let made = match sliced {
-            Some(made) => made,
-            None => new.add(node.op.clone(), &operands, node.origin.clone())?,
-        };
-        renamed.insert(value, made);
-    }
-    if let Some(output) = graph.output() {
-        new.set_output(renamed[&output]);
-    }
-    Ok(new)
+        }
+        new.add(node.op.clone(), operands, node.origin.clone())
+    })
 }
 
 /// Products and functions of their elements of which nothing but slices is used.

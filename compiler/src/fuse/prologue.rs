@@ -34,66 +34,68 @@ impl Fusion<'_> {
     /// Takes what computes each product's operand into the product, where it goes row by row.
     pub(super) fn grow_prologues(&mut self) {
         for index in 0..self.regions.len() {
-            let x = match &self.regions[index].anchor {
-                Anchor::Product(product) => product.x,
-                Anchor::TopK(ids) => {
-                    self.pull_scores(index, *ids);
-                    continue;
-                }
-                Anchor::Attention(_) | Anchor::Combine(_) | Anchor::Scan(_) | Anchor::Rows(_) => {
-                    continue;
-                }
-            };
-            let host = self.hosted(index, x);
-            let mut pulled = Pulled { host, ..Pulled::default() };
-            self.pull(x, Into::Prologue, &mut pulled);
-            let waits = |stop: &ValueId| host.is_some_and(|host| self.depends(*stop, host));
-            if pulled.stops.iter().any(waits) {
-                pulled = Pulled::default();
-                self.pull(x, Into::Prologue, &mut pulled);
+            match &self.regions[index].anchor {
+                Anchor::Product(product) => self.grow_prologue(index, product.x),
+                Anchor::TopK(ids) => self.pull_scores(index, *ids),
+                Anchor::Attention(_) | Anchor::Combine(_) | Anchor::Scan(_) | Anchor::Rows(_) => {}
             }
-            let out_row = self.graph.tensor(x).is_some_and(|t| t.rows == Some(RunDim::OutRows));
-            let many = match self.phase {
-                Phase::Prefill => !(out_row && self.one_out_row),
-                _ => self.slots > 1,
-            };
-            if many && pulled.normalized > 0 {
-                let reason = "many workgroups read each of many rows: its statistics are taken \
-                              once, by a kernel of their own";
-                self.decide(x, "fuse-prologue", false, reason.into());
-                self.needed.insert(storage(self.graph, x));
-                continue;
-            }
-            self.needed.extend(pulled.stops.iter().copied());
-            let names: Vec<String> = pulled
-                .members
-                .iter()
-                .filter(|v| !matches!(self.graph.op(**v), Op::Reshape(_)))
-                .map(|v| label(self.graph, *v))
-                .collect();
-            if !names.is_empty() {
-                let reason = format!(
-                    "{} computed on the fly from rows that the product reads anyway: cheaper than a dispatch",
-                    names.join(", ")
-                );
-                self.decide(x, "fuse-prologue", true, reason.clone());
-                self.regions[index].reasons.push(reason);
-            }
-            if let Some(host) = host
-                && pulled.members.contains(&host)
-            {
-                self.home.insert(host, index);
-                self.regions[index].aside.insert(host);
-                let reason = format!(
-                    "{} is stored by one workgroup: all compute it, and others read it later",
-                    label(self.graph, host)
-                );
-                self.decide(host, "store-aside", true, reason.clone());
-                self.regions[index].reasons.push(reason);
-            }
-            let members = pulled.members.into_iter().map(|v| (v, Place::Prologue));
-            self.regions[index].members.extend(members);
         }
+    }
+
+    /// Takes what computes `x` into product `index`.
+    fn grow_prologue(&mut self, index: usize, x: ValueId) {
+        let host = self.hosted(index, x);
+        let mut pulled = Pulled { host, ..Pulled::default() };
+        self.pull(x, Into::Prologue, &mut pulled);
+        let waits = |stop: &ValueId| host.is_some_and(|host| self.depends(*stop, host));
+        if pulled.stops.iter().any(waits) {
+            pulled = Pulled::default();
+            self.pull(x, Into::Prologue, &mut pulled);
+        }
+        let out_row = self.graph.tensor(x).is_some_and(|t| t.rows == Some(RunDim::OutRows));
+        let many = match self.phase {
+            Phase::Prefill => !(out_row && self.one_out_row),
+            _ => self.slots > 1,
+        };
+        if many && pulled.normalized > 0 {
+            let reason = "many workgroups read each of many rows: its statistics are taken once, \
+                          by a kernel of their own";
+            self.decide(x, "fuse-prologue", false, reason.into());
+            self.needed.insert(storage(self.graph, x));
+            return;
+        }
+        self.needed.extend(pulled.stops.iter().copied());
+        let computed = pulled.members.iter().copied();
+        let names: Vec<String> = computed
+            .filter(|v| !matches!(self.graph.op(*v), Op::Reshape(_)))
+            .map(|v| label(self.graph, v))
+            .collect();
+        if !names.is_empty() {
+            let reason = format!(
+                "{} computed on the fly from rows that the product reads anyway: cheaper than a dispatch",
+                names.join(", ")
+            );
+            self.take(index, x, "fuse-prologue", reason);
+        }
+        if let Some(host) = host
+            && pulled.members.contains(&host)
+        {
+            self.home.insert(host, index);
+            self.regions[index].aside.insert(host);
+            let reason = format!(
+                "{} is stored by one workgroup: all compute it, and others read it later",
+                label(self.graph, host)
+            );
+            self.take(index, host, "store-aside", reason);
+        }
+        let members = pulled.members.into_iter().map(|v| (v, Place::Prologue));
+        self.regions[index].members.extend(members);
+    }
+
+    /// Records a decision that was taken, in the region too.
+    fn take(&mut self, index: usize, value: ValueId, rule: &str, reason: String) {
+        self.decide(value, rule, true, reason.clone());
+        self.regions[index].reasons.push(reason);
     }
 
     /// The shared value that product `index` may store for others, because it computes `x` from it:

@@ -1,12 +1,13 @@
 //! Element expressions: fused ops as WGSL statements for one element, or four, of a value.
 
+mod rotation;
+
 use super::bindings::{Bindings, IoBuffer, Resource};
 use super::split::Splits;
 use super::weights::WeightTable;
 use crate::region::{is_leaf, starts_in_fours, weight_behind};
 use quarrel_ir::graph::{
-    Addressing, Graph, Input, NormKind, Normalize, Op, Ramp, Rope, RopeStyle, StateId, Type,
-    ValueId, WeightId,
+    Addressing, Graph, Input, NormKind, Normalize, Op, StateId, Type, ValueId, WeightId,
 };
 use quarrel_ir::plan::{Access, PlanOptions};
 use quarrel_kernels::attention::{CacheRows, cache_row};
@@ -320,81 +321,6 @@ impl Emitter<'_> {
                 unreachable!("fusion takes statistics of these in a kernel's own pass")
             }
         }
-    }
-
-    /// One element of a rotated head; its partner is computed beside it.
-    fn rope(
-        &mut self,
-        body: &mut Body,
-        rope: &Rope,
-        value: ValueId,
-        operands: &[ValueId],
-        at: &At,
-    ) -> String {
-        let head = self.graph.tensor(value).map_or(1, |t| t.last());
-        let (dims, half) = (rope.dims, rope.dims / 2);
-        let place = body.bind(&at.place);
-        let i = body.bind(&format!("{place} % {head}u"));
-        let (second, pair, partner) = match rope.style {
-            RopeStyle::Interleaved => (
-                body.bind(&format!("({i} & 1u) == 1u")),
-                body.bind(&format!("{i} >> 1u")),
-                match head.is_multiple_of(2) {
-                    true => body.bind(&format!("{place} ^ 1u")),
-                    // Heads of an odd size begin at odd places too.
-                    false => {
-                        body.bind(&format!("select({place} + 1u, {place} - 1u, ({i} & 1u) == 1u)"))
-                    }
-                },
-            ),
-            RopeStyle::Half => {
-                let second = body.bind(&format!("{i} >= {half}u"));
-                let pair = body.bind(&format!("select({i}, {i} - {half}u, {second})"));
-                let partner = format!("select({place} + {half}u, {place} - {half}u, {second})");
-                (second, pair, body.bind(&partner))
-            }
-        };
-        let turns = u64::from(dims) < head;
-        // Elements beyond `dims` have no partner; they read themselves.
-        let partner = if turns {
-            body.bind(&format!("select({place}, {partner}, {i} < {dims}u)"))
-        } else {
-            partner
-        };
-        let beside = |place: String| At { row: at.row.clone(), place };
-        let own = self.value(body, operands[0], &beside(place.clone()), false);
-        let other = self.value(body, operands[0], &beside(partner), false);
-        let positions = self.io(IoBuffer::Positions);
-        let factor = match operands.get(2) {
-            Some(&factors) => {
-                let at = At { row: at.row.clone(), place: format!("min({pair}, {}u)", half - 1) };
-                format!(" / {}", self.value(body, factors, &at, false))
-            }
-            None => String::new(),
-        };
-        // base^(-2 i / dims) as a power of two.
-        let rate = float((-2.0 * f64::from(rope.base).log2() / f64::from(dims)) as f32);
-        let scale = match rope.ramp {
-            None => float(rope.scale),
-            Some(Ramp { low, high }) => {
-                let (low, span) = (float(low), float((high - low).max(0.001)));
-                let kept = format!("1.0 - clamp((f32({pair}) - {low}) / {span}, 0.0, 1.0)");
-                format!("({} + {} * ({kept}))", float(rope.scale), float(1.0 - rope.scale))
-            }
-        };
-        let angle = body.bind(&format!(
-            "f32({positions}[{}]) * {scale} * exp2(f32({pair}) * {rate}){factor}",
-            at.row,
-        ));
-        // Sines of large angles are inexact on some devices: whole turns go first, in two parts of 2π
-        // of which the first has few bits.
-        let whole = body.bind(&format!("round({angle} * 0.15915494)"));
-        let angle = body.bind(&format!("({angle} - {whole} * 6.28125) - {whole} * 0.0019353072"));
-        let turned = format!(
-            "({own} * cos({angle}) + select(-{other}, {other}, {second}) * sin({angle})) * {}",
-            float(rope.magnitude)
-        );
-        if turns { format!("select({own}, {turned}, {i} < {dims}u)") } else { turned }
     }
 
     /// Elements of a gathered table row, dequantised.

@@ -27,32 +27,8 @@ pub fn lower(
     let experts = product.experts;
     let columns = segments.matrices[0].columns;
     let prologue: BTreeSet<ValueId> = members(region, Place::Prologue);
-    let split = context.splits.get(&storage(context.graph, product.x));
-    let computed = split.is_some_and(|split| split.in_place)
-        || prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
     let dim = context.rows(product.linears().next().unwrap_or(product.x));
-    let needs = shapes::ProductNeeds {
-        format: segments.formats[0],
-        rows: product.groups.iter().map(|g| g.units * g.linears.len() as u64).sum(),
-        columns,
-        linears: common_linears(product),
-        computed,
-        same_chunk: segments
-            .formats
-            .iter()
-            .all(|f| f.packing().chunk == segments.formats[0].packing().chunk),
-        tokens: match (context.phase_for(dim), dim) {
-            // Each row has experts of its own, so rows share nothing.
-            _ if experts.is_some() => 1,
-            (Phase::Decode, _) => context.options.slots,
-            (_, RunDim::OutRows) => context.options.out_rows,
-            _ => context.options.step_tokens(),
-        },
-        experts: experts.is_some(),
-        matrices: context.options.precision == Precision::Auto
-            && experts.is_none()
-            && !prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_))),
-    };
+    let needs = needs(context, product, &segments, &prologue, dim);
     let (shape, staged) = shapes::product(context.device, &needs);
     let summed = experts.is_some_and(|experts| experts.sum.is_some());
     // A sum goes through other rows of x for each expert.
@@ -86,7 +62,7 @@ pub fn lower(
         bindings: Vec::new(),
         functions: String::new(),
     };
-    emit_groups(context, region, product, &segments, &mut emitter, &mut kernel)?;
+    emit_groups(context, region, product, &segments, &mut emitter, &mut kernel);
     kernel.functions = emitter.helpers.concat() + &kernel.functions;
     kernel.bindings = emitter.bindings.declared();
     let grid = [
@@ -102,6 +78,42 @@ pub fn lower(
         cost: cost(context, region, product, &segments),
         note: staged.then(|| "x is computed once a workgroup and kept in workgroup memory".into()),
     })
+}
+
+/// What the choice of tile sizes depends on.
+fn needs(
+    context: Context<'_>,
+    product: &ProductAnchor,
+    segments: &Segments<'_>,
+    prologue: &BTreeSet<ValueId>,
+    dim: RunDim,
+) -> shapes::ProductNeeds {
+    let split = context.splits.get(&storage(context.graph, product.x));
+    let computed = split.is_some_and(|split| split.in_place)
+        || prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
+    // A product has a linear, and each linear a matrix and a segment.
+    shapes::ProductNeeds {
+        format: segments.formats[0],
+        rows: product.groups.iter().map(|g| g.units * g.linears.len() as u64).sum(),
+        columns: segments.matrices[0].columns,
+        linears: common_linears(product),
+        computed,
+        same_chunk: segments
+            .formats
+            .iter()
+            .all(|f| f.packing().chunk == segments.formats[0].packing().chunk),
+        tokens: match (context.phase_for(dim), dim) {
+            // Each row has experts of its own, so rows share nothing.
+            _ if product.experts.is_some() => 1,
+            (Phase::Decode, _) => context.options.slots,
+            (_, RunDim::OutRows) => context.options.out_rows,
+            _ => context.options.step_tokens(),
+        },
+        experts: product.experts.is_some(),
+        matrices: context.options.precision == Precision::Auto
+            && product.experts.is_none()
+            && !prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_))),
+    }
 }
 
 /// That runs of rows of a matrix in parts begin where rows that are held together may.
@@ -246,7 +258,7 @@ fn emit_aside(
     vectors
 }
 
-/// Emits each group's epilogue.
+/// Emits the groups with their epilogues.
 fn emit_groups(
     context: Context<'_>,
     region: &Region,
@@ -254,56 +266,15 @@ fn emit_groups(
     segments: &Segments<'_>,
     emitter: &mut Emitter<'_>,
     kernel: &mut Product,
-) -> Result<(), CompileError> {
+) {
     emitter.inline = members(region, Place::Epilogue);
-    let summed = product.experts.and_then(|experts| experts.sum);
-    if let Some(sum) = summed {
+    if let Some(sum) = product.experts.and_then(|experts| experts.sum) {
         emit_share(context, emitter, kernel, sum);
     }
     let mut first_linear = 0;
     for (index, group) in product.groups.iter().enumerate() {
-        let outputs: Vec<ValueId> = region
-            .outputs
-            .iter()
-            .copied()
-            .filter(|o| product.group_of(*o) == Some(index))
-            .collect();
-        let step = step_of(context, &outputs, false);
-        let turned = group.members.iter().any(|m| {
-            matches!(context.graph.op(*m), Op::Rope(rope) if rope.style == RopeStyle::Interleaved)
-        });
-        debug_assert!(
-            !(step == Step::Pair || turned) || group.units.is_multiple_of(2),
-            "heads that are stored or turned here have whole pairs"
-        );
-        let units = kernel.shape.tile / group.linears.len() as u32;
-        for (position, &linear) in group.linears.iter().enumerate() {
-            let own = product.experts.is_some();
-            let sum =
-                move |j: &str| epilogue_sum(index, position, units, if own { "j" } else { j });
-            emitter.sums.insert(summed.unwrap_or(linear), Box::new(sum));
-        }
-        // Where an expert's result lies among those of its token.
-        let (place, at) = match product.experts {
-            Some(ExpertAnchor { top, sum: None, .. }) => (
-                format!(
-                    "    let row = n / {top}u;\n    let place = n % {top}u * {}u + j;\n",
-                    group.units
-                ),
-                ("row", "place"),
-            ),
-            _ => (String::new(), ("n", "j")),
-        };
-        let stores: String = outputs
-            .iter()
-            .map(|&output| {
-                let text = store(context, emitter, output, at, step);
-                format!("    {{\n{text}    }}\n")
-            })
-            .collect();
-        kernel.functions.push_str(&format!(
-            "fn post_{index}(t: u32, n: u32, j: u32, first: u32) {{\n{place}{stores}}}\n"
-        ));
+        let step = emit_epilogue(context, region, product, index, emitter, kernel);
+        // `segments` has the rows of each linear, in the groups' order.
         let linears = segments.rows[first_linear..][..group.linears.len()].to_vec();
         first_linear += group.linears.len();
         kernel.groups.push(Group {
@@ -313,7 +284,54 @@ fn emit_groups(
             pair: step == Step::Pair,
         });
     }
-    Ok(())
+}
+
+/// Emits the epilogue of group `index`; how many elements it stores at a time.
+fn emit_epilogue(
+    context: Context<'_>,
+    region: &Region,
+    product: &ProductAnchor,
+    index: usize,
+    emitter: &mut Emitter<'_>,
+    kernel: &mut Product,
+) -> Step {
+    let group = &product.groups[index];
+    let of_group = |output: &ValueId| product.group_of(*output) == Some(index);
+    let outputs: Vec<ValueId> = region.outputs.iter().copied().filter(of_group).collect();
+    let step = step_of(context, &outputs, false);
+    let turned = group.members.iter().any(
+        |m| matches!(context.graph.op(*m), Op::Rope(rope) if rope.style == RopeStyle::Interleaved),
+    );
+    debug_assert!(
+        !(step == Step::Pair || turned) || group.units.is_multiple_of(2),
+        "heads that are stored or turned here have whole pairs"
+    );
+    let units = kernel.shape.tile / group.linears.len() as u32;
+    let summed = product.experts.and_then(|experts| experts.sum);
+    for (position, &linear) in group.linears.iter().enumerate() {
+        let own = product.experts.is_some();
+        let sum = move |j: &str| epilogue_sum(index, position, units, if own { "j" } else { j });
+        emitter.sums.insert(summed.unwrap_or(linear), Box::new(sum));
+    }
+    // Where an expert's result lies among those of its token.
+    let (place, at) = match product.experts {
+        Some(ExpertAnchor { top, sum: None, .. }) => (
+            format!(
+                "    let row = n / {top}u;\n    let place = n % {top}u * {}u + j;\n",
+                group.units
+            ),
+            ("row", "place"),
+        ),
+        _ => (String::new(), ("n", "j")),
+    };
+    let stores: String = outputs
+        .iter()
+        .map(|&output| format!("    {{\n{}    }}\n", store(context, emitter, output, at, step)))
+        .collect();
+    kernel.functions.push_str(&format!(
+        "fn post_{index}(t: u32, n: u32, j: u32, first: u32) {{\n{place}{stores}}}\n"
+    ));
+    step
 }
 
 /// Emits the function that weighs what each expert yields.

@@ -3,7 +3,7 @@
 use super::Context;
 use super::bindings::{IoBuffer, Resource};
 use super::expression::{At, Body, Emitter};
-use quarrel_ir::graph::{DType, Op, StateFormat, Type, ValueId};
+use quarrel_ir::graph::{DType, Op, StateFormat, StateId, Type, ValueId};
 use quarrel_ir::plan::Access;
 use quarrel_kernels::attention::cache_row;
 
@@ -37,30 +37,57 @@ pub fn store(
     (row, place): (&str, &str),
     step: Step,
 ) -> String {
+    match context.graph.node(output).ty {
+        Type::State(state) => append(context, emitter, output, state, (row, place), step),
+        _ => store_value(context, emitter, output, (row, place), step),
+    }
+}
+
+fn at(row: &str, place: String) -> At {
+    At { row: row.to_string(), place }
+}
+
+/// The same for a value of the step.
+fn store_value(
+    context: Context<'_>,
+    emitter: &mut Emitter<'_>,
+    output: ValueId,
+    (row, place): (&str, &str),
+    step: Step,
+) -> String {
     let mut body = Body::default();
-    let at = |place: String| At { row: row.to_string(), place };
-    let second = at(format!("{place} + 1u"));
-    let first = at(place.to_string());
-    let Type::State(state) = context.graph.node(output).ty else {
-        let width = context.graph.tensor(output).map_or(1, |t| t.width());
-        let ids = context.graph.tensor(output).is_some_and(|t| t.dtype == DType::U32);
-        let (element, width) = match step {
-            Step::Wide => ("vec4<f32>", width / 4),
-            _ if ids => ("u32", width),
-            _ => ("f32", width),
-        };
-        let value = emitter.value(&mut body, output, &first, step == Step::Wide);
-        let resource = Resource::Value(output);
-        let name = emitter.bindings.name(resource, element, Access::Write);
-        let mut text = format!("    {name}[({row}) * {width}u + {place}] = {value};\n");
-        if step == Step::Pair {
-            let value = emitter.value(&mut body, output, &second, false);
-            text.push_str(&format!("    {name}[({row}) * {width}u + {place} + 1u] = {value};\n"));
-        }
-        return body.text + &text;
+    let width = context.graph.tensor(output).map_or(1, |t| t.width());
+    let ids = context.graph.tensor(output).is_some_and(|t| t.dtype == DType::U32);
+    let (element, width) = match step {
+        Step::Wide => ("vec4<f32>", width / 4),
+        _ if ids => ("u32", width),
+        _ => ("f32", width),
     };
+    let first = at(row, place.to_string());
+    let value = emitter.value(&mut body, output, &first, step == Step::Wide);
+    let name = emitter.bindings.name(Resource::Value(output), element, Access::Write);
+    let mut text = format!("    {name}[({row}) * {width}u + {place}] = {value};\n");
+    if step == Step::Pair {
+        let second = at(row, format!("{place} + 1u"));
+        let value = emitter.value(&mut body, output, &second, false);
+        text.push_str(&format!("    {name}[({row}) * {width}u + {place} + 1u] = {value};\n"));
+    }
+    body.text + &text
+}
+
+/// The same for a row that `output` appends to `state`.
+fn append(
+    context: Context<'_>,
+    emitter: &mut Emitter<'_>,
+    output: ValueId,
+    state: StateId,
+    (row, place): (&str, &str),
+    step: Step,
+) -> String {
+    let mut body = Body::default();
     let x = context.graph.operands(output)[1];
-    let a = emitter.value(&mut body, x, &first, false);
+    let second = at(row, format!("{place} + 1u"));
+    let a = emitter.value(&mut body, x, &at(row, place.to_string()), false);
     let rounded = |x: &str| match context.rounds(state) {
         true => format!("unpack2x16float(pack2x16float(vec2<f32>({x}, 0.0))).x"),
         false => x.to_string(),

@@ -1,6 +1,6 @@
 //! Lowering of the choice of the largest elements, with what is computed before and after it.
 
-use super::expression::{At, Body};
+use super::expression::{At, Body, Emitter};
 use super::rows::{cost, statistics};
 use super::store::{Step, store};
 use super::{Context, Launch};
@@ -31,13 +31,7 @@ pub fn lower(
     let mut program = RowProgram::default();
     statistics(&mut emitter, &mut program, &At { row: "n".into(), place: "j".into() });
     let given = parameters(program.statistics.len());
-    let mut body = Body::default();
-    let at = At { row: "n".into(), place: "j".into() };
-    let score = emitter.value(&mut body, x, &at, false);
-    program.functions.push_str(&format!(
-        "fn score(n: u32, j: u32{given}) -> f32 {{\n{}    return {score};\n}}\n",
-        body.text
-    ));
+    program.functions.push_str(&score(&mut emitter, x, given.as_str()));
     emitter.inline = region.members.keys().copied().collect();
     emitter.chosen = Some((value, "chosen"));
     let stores: String = region
@@ -75,4 +69,12 @@ pub fn lower(
         cost: cost(graph, region, width),
         note: None,
     })
+}
+
+/// The function that computes a score.
+fn score(emitter: &mut Emitter<'_>, x: ValueId, given: &str) -> String {
+    let mut body = Body::default();
+    let at = At { row: "n".into(), place: "j".into() };
+    let score = emitter.value(&mut body, x, &at, false);
+    format!("fn score(n: u32, j: u32{given}) -> f32 {{\n{}    return {score};\n}}\n", body.text)
 }

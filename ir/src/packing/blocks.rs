@@ -89,7 +89,7 @@ fn k_block(format: Format, plane: usize, block: &[u8], out: &mut [u8]) {
         (Format::Q4_K, 1) => {
             let pairs = parts.scales.iter().zip(&parts.minimums);
             for ((scale, minimum), out) in pairs.zip(out.chunks_exact_mut(2)) {
-                out.copy_from_slice(&[*scale as u8, *minimum as u8]);
+                out.copy_from_slice(&[*scale as u8, *minimum]);
             }
         }
         (Format::Q4_K, _) => out.copy_from_slice(&block[..4]),

@@ -4,14 +4,16 @@
 //! one row of x (decode) and many (prompts): what differs is how many rows of x and of the weights a
 //! subgroup holds at a time.
 
+mod blocks;
 mod fetched;
 mod held;
 mod matrix;
+mod rows;
 mod text;
 
 pub use fetched::Fetched;
 pub use matrix::Matrices;
-pub use text::{epilogue_sum, unit_place};
+pub use rows::{epilogue_sum, unit_place};
 
 use crate::formats::Words;
 use crate::row_program::RowProgram;

@@ -7,10 +7,8 @@
 //! plan with several slots prefills them one at a time; the host writes their inputs together
 //! afterwards, and decode steps follow each other without it.
 //!
-//! Both kernels bind ten buffers, in this order (see [`BINDINGS`]): `logits`, `stop`, `sampler`,
-//! `tokens`, `positions`, `slots`, `out_rows`, `step`, `live`, `sampled`. `greedy` only reads
-//! `logits`; `sample` changes penalised logits and puts them back. Their grid is one workgroup a
-//! row: `[R, 1, 1]`.
+//! Both kernels bind the buffers that [`buffers`] gives. `greedy` only reads `logits`; `sample`
+//! changes penalised logits and puts them back. Their grid is one workgroup a row: `[R, 1, 1]`.
 //!
 //! # Numerics
 //! Any logit that is NaN or +∞, or all of them −∞, makes the status `NotFinite`; −∞ alone is a
@@ -30,22 +28,30 @@
 //! scores agree to about six digits.
 
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
-use quarrel_ir::plan::{Access, Kernel, KernelBinding};
+use quarrel_ir::plan::{Access, BufferId, Io, Kernel, KernelBinding};
 use quarrel_ir::sampling::{HISTORY, SLOT_WORDS};
 
+/// A binding's name, and the buffer of a plan that it stands for.
+type Bound = (&'static str, fn(&Io) -> BufferId);
+
 /// The kernels' bindings, in order.
-pub const BINDINGS: [&str; 10] = [
-    "logits",
-    "stop",
-    "sampler",
-    "tokens",
-    "positions",
-    "slots",
-    "out_rows",
-    "step",
-    "live",
-    "sampled",
+const BINDINGS: [Bound; 10] = [
+    ("logits", |io| io.logits),
+    ("stop", |io| io.stop),
+    ("sampler", |io| io.sampler),
+    ("tokens", |io| io.tokens),
+    ("positions", |io| io.positions),
+    ("slots", |io| io.slots),
+    ("out_rows", |io| io.out_rows),
+    ("step", |io| io.step),
+    ("live", |io| io.live),
+    ("sampled", |io| io.sampled),
 ];
+
+/// The buffers that both kernels bind, whole, in order.
+pub fn buffers(io: &Io) -> [BufferId; 10] {
+    BINDINGS.map(|(_, buffer)| buffer(io))
+}
 
 /// The two sampling kernels of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,9 +112,9 @@ fn kernel(
 ) -> Kernel {
     let bindings: Vec<_> = BINDINGS
         .into_iter()
-        .map(|binding| KernelBinding {
-            name: binding.into(),
-            access: match binding {
+        .map(|(name, _)| KernelBinding {
+            name: name.into(),
+            access: match name {
                 "logits" => logits,
                 "stop" => Access::Read,
                 _ => Access::Write,

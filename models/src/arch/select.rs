@@ -92,8 +92,8 @@ fn none_serves(facts: &dyn Facts, candidates: &[&ArchFile]) -> ArchError {
     };
     let known: Vec<&str> = candidates.iter().map(|file| file.name()).collect();
     ArchError::new(ErrorKind::Selection, message).help(format!(
-        "known are: {}\nto add one, write a file that starts with `arch NAME serves \"{name}\" {{` \
-         and give it with --arch; `quarrel arch new --from MODEL` writes a first draft of it, \
+        "known are: {}.\nTo add one, write a file that starts with `arch NAME serves \"{name}\" {{` \
+         and give it with --arch: `quarrel arch new --from MODEL` writes a first draft, and \
          docs/write-an-architecture.md says how to go on",
         known.join(", ")
     ))

@@ -1,0 +1,187 @@
+//! The loop over the columns: what a subgroup does for each block of weight rows that it holds.
+
+use super::text::X;
+use super::{Product, segment_prefix};
+use crate::formats::snippet;
+use std::fmt::Write;
+
+impl Product {
+    /// All blocks of rows of a subgroup.
+    pub(super) fn blocks_text(&self) -> String {
+        let blocks = format!(
+            "    for (var block = subgroup; block < BLOCKS; block += subgroups) {{\n{}    }}\n",
+            self.block_text()
+        );
+        match self.shape.fetched {
+            None => blocks,
+            Some(fetched) => format!(
+                "    if (lanes == {}u) {{\n{}    }} else {{\n{blocks}    }}\n",
+                fetched.lanes,
+                self.multiply_text(fetched)
+            ),
+        }
+    }
+
+    fn block_text(&self) -> String {
+        let mut text = format!("        let slot = block * {}u;\n", self.shape.rows);
+        for r in 0..self.shape.rows {
+            let _ = writeln!(text, "        let row_{r} = weight_row(tile, slot + {r}u);");
+        }
+        if self.segments.len() == 1 {
+            text.push_str(&self.either_text(0));
+            return text;
+        }
+        text.push_str("        let segment = weight_segment(tile, slot);\n");
+        for index in 0..self.segments.len() {
+            let head = if index == 0 { "        " } else { " else " };
+            let _ = write!(
+                text,
+                "{head}if (segment == {index}u) {{\n{}        }}",
+                self.either_text(index)
+            );
+        }
+        text.push('\n');
+        text
+    }
+
+    /// One block of rows of one segment, with x held or read.
+    fn either_text(&self, index: usize) -> String {
+        match self.shape.held {
+            None => self.segment_text(index),
+            Some(lanes) => format!(
+                "        if (lanes == {lanes}u) {{\n{}        }} else {{\n{}        }}\n",
+                self.held_text(index, lanes),
+                self.segment_text(index)
+            ),
+        }
+    }
+
+    /// Lines for each row of x and each weight row that a subgroup holds.
+    pub(super) fn each(&self, line: impl Fn(u32, u32) -> String) -> String {
+        let rows = self.shape.rows;
+        (0..self.shape.tokens)
+            .flat_map(|t| (0..rows).map(move |r| (t, r)))
+            .map(|(t, r)| line(t, r))
+            .collect()
+    }
+
+    /// The columns' loop for one block of rows of one segment.
+    fn segment_text(&self, index: usize) -> String {
+        let (p, format) = (segment_prefix(index), self.segments[index]);
+        let chunks = self.columns / format.packing().chunk as u32;
+        let mut text = self.each(|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
+        let _ = writeln!(text, "        for (var c = lane; c < {chunks}u; c += lanes) {{");
+        for r in 0..self.shape.rows {
+            let _ = writeln!(text, "            let raw_{r} = {p}load(row_{r} * {chunks}u + c);");
+        }
+        text.push_str(&self.chunk_text(self.usual(), index));
+        text.push_str("        }\n");
+        text + &self.sums_text()
+    }
+
+    /// What one chunk of each row, `raw_R`, adds to the sums.
+    pub(super) fn chunk_text(&self, from: X<'_>, index: usize) -> String {
+        let format = self.segments[index];
+        let (units, group) = (format.packing().chunk as u32 / 4, snippet(format).group);
+        if !self.shape.unroll && units != group {
+            let body = self.group_text(from, index, "g", None);
+            return format!(
+                "            for (var g = 0u; g < {units}u; g += {group}u) {{\n{body}            }}\n"
+            );
+        }
+        let mut text = String::new();
+        for first in (0..units).step_by(group as usize) {
+            let body = self.group_text(from, index, &format!("{first}u"), Some(first));
+            text.push_str(&braced(&body, units > group));
+        }
+        text
+    }
+
+    /// Adds the lanes' sums up and keeps them.
+    pub(super) fn sums_text(&self) -> String {
+        let mut text =
+            self.each(|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
+        text.push_str("        if (lane == 0u) {\n");
+        text += &self.each(|t, r| {
+            let place = format!("{t}u * TILE + slot + {r}u");
+            format!("            {}\n", self.stored_sum(&place, &format!("sum_{t}_{r}")))
+        });
+        text.push_str("        }\n");
+        text
+    }
+
+    /// What a chunk's units from `first` on that share a scale add to the sums; `known` is `first`
+    /// where it is a number.
+    fn group_text(&self, from: X<'_>, index: usize, first: &str, known: Option<u32>) -> String {
+        let (p, form) = (segment_prefix(index), snippet(self.segments[index]));
+        let mut text = String::new();
+        if form.scaled {
+            text += &self.each(|t, r| format!("            var dot_{t}_{r} = 0.0;\n"));
+        }
+        if form.offset {
+            for t in 0..self.shape.tokens {
+                let _ = writeln!(text, "            var total_{t} = 0.0;");
+            }
+        }
+        match known {
+            Some(first) if self.shape.unroll || form.group == 1 => {
+                for i in first..first + form.group {
+                    text += &braced(&self.unit_text(from, index, &format!("{i}u")), true);
+                }
+            }
+            _ => {
+                let end = match known {
+                    Some(first) => format!("{}u", first + form.group),
+                    None => format!("{first} + {}u", form.group),
+                };
+                let body = self.unit_text(from, index, "i");
+                let _ = write!(
+                    text,
+                    "            for (var i = {first}; i < {end}; i++) {{\n{body}            }}\n"
+                );
+            }
+        }
+        if form.scaled {
+            for r in 0..self.shape.rows {
+                let _ = writeln!(text, "            let scale_{r} = {p}scale(raw_{r}, {first});");
+                if form.offset {
+                    let _ =
+                        writeln!(text, "            let offset_{r} = {p}offset(raw_{r}, {first});");
+                }
+            }
+            text += &self.each(|t, r| {
+                let offset =
+                    if form.offset { format!(" + total_{t} * offset_{r}") } else { String::new() };
+                format!("            sum_{t}_{r} += dot_{t}_{r} * scale_{r}{offset};\n")
+            });
+        }
+        text
+    }
+
+    /// What unit `i` of a chunk adds to a group's sums.
+    fn unit_text(&self, from: X<'_>, index: usize, i: &str) -> String {
+        let (p, format) = (segment_prefix(index), self.segments[index]);
+        let (form, units) = (snippet(format), format.packing().chunk / 4);
+        let target = if form.scaled { "dot" } else { "sum" };
+        let mut text = String::new();
+        for t in 0..self.shape.tokens {
+            let x = self.x(from, t, units as u32, i);
+            let _ = writeln!(text, "            let x_{t} = {x};");
+            if form.offset {
+                let _ = writeln!(text, "            total_{t} += dot(x_{t}, vec4(1.0));");
+            }
+        }
+        for r in 0..self.shape.rows {
+            let _ = writeln!(text, "            let w_{r} = {p}unit(raw_{r}, {i});");
+            for t in 0..self.shape.tokens {
+                let _ = writeln!(text, "            {target}_{t}_{r} += dot(x_{t}, w_{r});");
+            }
+        }
+        text
+    }
+}
+
+/// `text` as a block of its own, where `own`.
+fn braced(text: &str, own: bool) -> String {
+    if own { format!("            {{\n{text}            }}\n") } else { text.to_string() }
+}
