@@ -232,6 +232,9 @@ const WHOLE_CONTEXT: u32 = 1024;
 /// Positions of a split at least, where the context is full: one step.
 const LEAST_POSITIONS: u32 = 256;
 
+/// Most partials of a row that a product combines while it reads them.
+const IN_PLACE: u32 = 16;
+
 /// Workgroups that attention is split into: a large GPU has about as many processors.
 const SPLIT_GROUPS: u32 = 128;
 
@@ -262,7 +265,9 @@ fn splits(needs: &AttentionNeeds, groups: u32) -> u32 {
         return 1;
     }
     let enough = SPLIT_GROUPS.div_ceil(groups.max(1)).next_power_of_two();
-    enough.min(1 << (needs.positions / LEAST_POSITIONS).ilog2())
+    // As many as products combine, where each is short even so.
+    let most = if needs.positions <= 2 * LEAST_POSITIONS * IN_PLACE { IN_PLACE } else { u32::MAX };
+    enough.min(1 << (needs.positions / LEAST_POSITIONS).ilog2()).min(most)
 }
 
 /// Whether a product of `groups` workgroups, which all read the same row of `width` elements, should
@@ -271,7 +276,9 @@ fn splits(needs: &AttentionNeeds, groups: u32) -> u32 {
 /// Each workgroup reads all partials: that is quicker than another dispatch while they are few and
 /// the caches deliver them to all workgroups in less time than a dispatch takes (2 to 3 µs).
 pub fn combines_in_place(split: &attention::Split, groups: u64, width: u64) -> bool {
-    split.splits <= 16 && 4 * width <= STAGE_BYTES && groups * split.bytes() <= AGAIN_BYTES / 2
+    split.splits <= IN_PLACE
+        && 4 * width <= STAGE_BYTES
+        && groups * split.bytes() <= AGAIN_BYTES / 2
 }
 
 /// Sizes of attention in tiles.
