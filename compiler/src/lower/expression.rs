@@ -247,14 +247,12 @@ impl Emitter<'_> {
 
     /// An element of a weight that is no matrix of a product.
     fn vector(&mut self, id: WeightId, at: &At, wide: bool) -> String {
-        let range = self.weights.vector(id);
-        let element = if wide { "vec4<f32>" } else { "f32" };
-        let name = self.bindings.name(Resource::Weight(range), element, Access::Read);
+        let vector = Resource::Weight(self.weights.vector(id));
         if self.graph.weights[id.0 as usize].elements() == 1 {
-            let first = if wide { format!("vec4<f32>({name}[0].x)") } else { format!("{name}[0]") };
-            return first;
+            let first = self.read(vector, "0", wide);
+            return if wide { format!("vec4<f32>({first}.x)") } else { first };
         }
-        format!("{name}[{}]", at.place)
+        self.read(vector, &at.place, wide)
     }
 
     /// The name of one of the step's own buffers.

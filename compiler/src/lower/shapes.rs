@@ -46,7 +46,7 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
         return (shape, false);
     }
     let (tokens, rows, threads, blocks) = match (software, one, many) {
-        (true, true, _) => (1, 2, subgroup, 32),
+        (true, true, _) => (1, 2, subgroup, software_blocks(needs)),
         (true, false, _) => (4, 12, subgroup, 4),
         (false, true, _) => (1, gpu_rows(needs), 4 * subgroup, gpu_blocks(needs)),
         (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4 * subgroup, 4),
@@ -151,6 +151,14 @@ fn fetched(needs: &ProductNeeds, lanes: u32, tokens: u32, rows: u32) -> product:
 fn holds(needs: &ProductNeeds, subgroup: u32) -> bool {
     let chunk = needs.format.packing().chunk as u64;
     needs.same_chunk && needs.columns.div_ceil(4 * u64::from(subgroup)) <= 64 && chunk > 4
+}
+
+/// Blocks of two weight rows of a workgroup that runs in software, for one row of x: a dozen
+/// workgroups, so that a few processors have equal shares, but no more rows than pay for reading and
+/// computing x again.
+fn software_blocks(needs: &ProductNeeds) -> u32 {
+    // At most 64.
+    (needs.rows / (2 * 12)).clamp(8, 64) as u32
 }
 
 /// Blocks of weight rows of a workgroup of a GPU when there is one row of x: where x is long and each

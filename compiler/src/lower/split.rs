@@ -8,6 +8,7 @@ use crate::region::{Anchor, Region, is_leaf, label, storage};
 use quarrel_ir::graph::{Graph, Op, RunDim, ValueId};
 use quarrel_ir::plan::{Access, Cost, Extent, Phase};
 use quarrel_kernels::attention::{Combine, Split};
+use quarrel_kernels::formats::Words;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The split values of a program.
@@ -149,9 +150,23 @@ impl Emitter<'_> {
             return self.load_partials(home, *own, at, wide);
         }
         let width = self.graph.tensor(home).map_or(1, |t| t.width());
-        let (element, width) = if wide { ("vec4<f32>", width / 4) } else { ("f32", width) };
-        let name = self.bindings.name(Resource::Value(home), element, Access::Read);
-        format!("{name}[({}) * {width}u + {}]", at.row, at.place)
+        let width = if wide { width / 4 } else { width };
+        let index = format!("({}) * {width}u + {}", at.row, at.place);
+        self.read(Resource::Value(home), &index, wide)
+    }
+
+    /// Element `index` of an array of F32, or four of them.
+    pub fn read(&mut self, resource: Resource, index: &str, wide: bool) -> String {
+        if !wide {
+            return format!("{}[{index}]", self.bindings.name(resource, "f32", Access::Read));
+        }
+        let words = self.weights.words;
+        let name = self.bindings.name(resource, words.element("vec4<f32>"), Access::Read);
+        self.helper(words.floats().into());
+        match words {
+            Words::Fours => format!("{name}[{index}]"),
+            Words::Pairs => format!("four_floats({name}[{index}])"),
+        }
     }
 
     /// An element of a value that its readers combine.

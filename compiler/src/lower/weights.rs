@@ -25,6 +25,8 @@ pub struct WeightTable {
     pub load: Vec<LoadTensor>,
     /// The buffers, numbered from 0.
     pub buffers: Vec<Buffer>,
+    /// How kernels load words, those of activations too.
+    pub words: Words,
     matrices: BTreeMap<WeightId, Matrix>,
     vectors: BTreeMap<WeightId, BufferRange>,
 }
@@ -61,7 +63,7 @@ impl Matrix {
     }
 }
 
-/// How kernels of `device` load words of weights.
+/// How kernels of `device` load words.
 fn words(device: &DeviceFacts) -> Words {
     match device.kind == DeviceKind::Cpu && device.shader_int64 {
         true => Words::Pairs,
@@ -84,7 +86,7 @@ impl WeightTable {
             device,
             uses: matrix_uses(graph),
             heads: BTreeMap::new(),
-            table: WeightTable::default(),
+            table: WeightTable { words: words(device), ..WeightTable::default() },
         };
         for region in &regions {
             builder.note_heads(region);
@@ -245,7 +247,7 @@ impl Builder<'_> {
         let planes = self.place(ids, format, rows, (row_len, columns))?;
         let tensor = self.table.load.len() - 1;
         let mut first_row = 0;
-        let words = words(self.device);
+        let words = self.table.words;
         for &id in ids {
             let part_rows = self.table.load[tensor].part_rows;
             let planes = planes.clone();

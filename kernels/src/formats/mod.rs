@@ -86,10 +86,21 @@ pub enum Words {
 
 impl Words {
     /// The WGSL element type of a plane whose own is `element`.
-    fn element(self, element: &'static str) -> &'static str {
+    pub fn element(self, element: &'static str) -> &'static str {
         match (self, element) {
-            (Words::Pairs, "vec4<u32>") => "vec2<u64>",
+            (Words::Pairs, "vec4<u32>" | "vec4<f32>") => "vec2<u64>",
             _ => element,
+        }
+    }
+
+    /// The function `four_floats` that makes four floats of such an element, where one is needed.
+    pub const fn floats(self) -> &'static str {
+        match self {
+            Words::Fours => "",
+            Words::Pairs => {
+                "fn four_floats(v: vec2<u64>) -> vec4<f32> {\n    \
+                 return bitcast<vec4<f32>>(vec4<u32>(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u)));\n}\n"
+            }
         }
     }
 
@@ -138,7 +149,7 @@ pub fn plane_bindings(format: Format, prefix: &str, words: Words) -> Vec<Binding
         .map(|(index, plane)| Binding {
             name: format!("{prefix}p{index}"),
             element: match index {
-                0 => words.element(plane.element),
+                0 if format != Format::F32 => words.element(plane.element),
                 _ => plane.element,
             },
             access: Access::Read,
