@@ -237,8 +237,9 @@ const AGAIN_BYTES: u64 = 16 << 20;
 /// steps that a split saves.
 const WHOLE_CONTEXT: u32 = 1024;
 
-/// Positions of a split at least, where the context is full: one step.
-const LEAST_POSITIONS: u32 = 256;
+/// Positions of a split at least, where the context is full: two steps. With half as many the
+/// products that combine the partials lose more than attention gains.
+const LEAST_POSITIONS: u32 = 512;
 
 /// Most partials of a row that a product combines while it reads them.
 const IN_PLACE: u32 = 16;
@@ -273,9 +274,7 @@ fn splits(needs: &AttentionNeeds, groups: u32) -> u32 {
         return 1;
     }
     let enough = SPLIT_GROUPS.div_ceil(groups.max(1)).next_power_of_two();
-    // As many as products combine, where each is short even so.
-    let most = if needs.positions <= 2 * LEAST_POSITIONS * IN_PLACE { IN_PLACE } else { u32::MAX };
-    enough.min(1 << (needs.positions / LEAST_POSITIONS).ilog2()).min(most)
+    enough.min(1 << (needs.positions / LEAST_POSITIONS).ilog2())
 }
 
 /// Whether a product of `groups` workgroups, which all read the same row of `width` elements, should
