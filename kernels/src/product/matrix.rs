@@ -81,6 +81,7 @@ impl Product {
                 ("store", &self.keep_text(matrices)),
                 ("next", &self.read_text(matrices, "next", false)),
                 ("multiply", &multiply_text(matrices)),
+                ("subgroups", &number(matrices.subgroups.0 * matrices.subgroups.1)),
                 ("bands", &self.bands_text(matrices)),
             ],
         )
@@ -224,7 +225,12 @@ impl Product {
         let mut text = String::new();
         for (who, i) in pairs(subgroups.0, held.0) {
             let band = who * held.0 + i;
-            let _ = writeln!(text, "    if (down == {who}u) {{");
+            let _ = writeln!(
+                text,
+                "    if (broken) {{ for (var e = tid; e < {}u; e += {}u) {{ sums[e] = bitcast<f32>(0x7fc00000u | tid); }} }}\n    else if (down == {who}u) {{",
+                size * matrices.tile(),
+                self.shape.threads
+            );
             for j in 0..held.1 {
                 let _ = writeln!(
                     text,

@@ -25,6 +25,7 @@ fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) tid: u32,
     @builtin(subgroup_id) subgroup: u32,
+    @builtin(num_subgroups) subgroups: u32,
 ) {
     let count = {{count}};
     let tile = group.x;
@@ -40,5 +41,7 @@ fn main(
 {{multiply}}
         workgroupBarrier();
     }
+    // With subgroups of another size than was probed the sums are wrong, and must not look right.
+    let broken = subgroups != {{subgroups}}u;
 {{bands}}
 }
