@@ -5,7 +5,7 @@
 
 use naga::{AddressSpace, StorageAccess, TypeInner};
 use quarrel_compiler::compile;
-use quarrel_ir::facts::DeviceFacts;
+use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::Graph;
 use quarrel_ir::plan::{Access, Dispatch, Kernel, Phase, Place, Plan, PlanOptions, Precision};
@@ -203,6 +203,44 @@ fn odd_sizes_on_an_apple_gpu() {
     for little in blocks.chain(draw(&little::odd_rows(), 4, 81)) {
         for fuse in [true, false] {
             check_kernels(&plan(&little.graph(), &facts::apple(), fuse));
+        }
+    }
+}
+
+/// What is staged of long rows fits into the least workgroup memory that devices have, whatever the
+/// size of their subgroups and the number of sequences.
+#[test]
+fn long_rows_in_little_memory() {
+    for (format, columns) in [(Format::Q4_0, 16384u64), (Format::F16, 16384), (Format::Q2_K, 8192)]
+    {
+        for (rows, subgroup_size, slots) in [
+            (64u64, 64u32, 1u32),
+            (64, 64, 3),
+            (64, 32, 2),
+            (64, 128, 1),
+            (4096, 64, 2),
+            (32768, 64, 1),
+        ] {
+            let device = DeviceFacts {
+                kind: DeviceKind::Discrete,
+                subgroup_size,
+                matrix_shapes: vec![],
+                ..facts::nvidia()
+            };
+            let graph = Little::new(Format::F32, columns)
+                .line("x = rms_norm(h, \"norm\", 0.00001)")
+                .line("logits = linear(x, \"w\") + linear(h, \"w\")")
+                .tensor("norm.weight", Format::F32, &[columns])
+                .matrix("w", format, rows, columns)
+                .graph();
+            for bytes in [32, 48] {
+                let device = DeviceFacts { max_workgroup_bytes: bytes << 10, ..device.clone() };
+                let options = PlanOptions { slots, chunk: 4, ..PlanOptions::default() };
+                let plan = compile(&graph, &device, &options);
+                let what =
+                    format!("{format:?}, {rows} rows, subgroups of {subgroup_size}, {slots} slots");
+                check_kernels(&plan.unwrap_or_else(|error| panic!("{what}: {error}")));
+            }
         }
     }
 }

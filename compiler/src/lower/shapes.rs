@@ -8,7 +8,7 @@ use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::plan::Phase;
 use quarrel_kernels::attention::{Quads, Tiles};
-use quarrel_kernels::product::Matrices;
+use quarrel_kernels::product::{Columns, Matrices};
 use quarrel_kernels::{attention, product};
 
 /// Bytes of x that a product may stage in workgroup memory.
@@ -57,24 +57,20 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     let step = needs.linears.max(1) * 4 * rows / gcd(4, rows);
     let tile = (rows * blocks).next_multiple_of(step);
     let staged = needs.computed && needs.columns * 4 * u64::from(tokens) <= STAGE_BYTES;
-    let mut shape = product::Shape::plain(tokens, rows, tile, threads);
+    let shape = product::Shape { tokens, rows, tile, threads, columns: Columns::Plain };
     if !software && !many && needs.same_chunk && !needs.experts {
         // A block of rows for each subgroup.
         let threads = tile / rows * subgroup;
         if threads <= device.max_workgroup_threads {
-            shape = product::Shape {
-                threads,
-                fetched: Some(fetched(needs, subgroup, tokens, rows)),
-                ..shape
-            };
+            let (fetched, fits) = fetched(needs, subgroup, tokens, rows);
+            let shape = product::Shape { threads, columns: Columns::Fetched(fetched), ..shape };
             // Lanes whose chunks are long would read x far apart from each other.
             let far_apart = needs.format.packing().chunk >= 16;
-            return (shape, needs.computed || far_apart);
+            return (shape, fits && (needs.computed || far_apart));
         }
     }
     if software && one && holds(needs, subgroup) {
-        shape = product::Shape { held: Some(subgroup), ..shape };
-        return (shape, false);
+        return (product::Shape { columns: Columns::Held(subgroup), ..shape }, false);
     }
     (shape, staged)
 }
@@ -117,8 +113,8 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
             && threads <= device.max_workgroup_threads
             && matrices.workgroup_bytes() <= device.max_workgroup_bytes;
         let groups = u64::from(needs.tokens.div_ceil(tokens)) * needs.rows.div_ceil(tile.into());
-        let plain = product::Shape::plain(tokens, 1, tile, threads);
-        let shape = product::Shape { matrices: Some(matrices), ..plain };
+        let columns = Columns::Matrices(matrices);
+        let shape = product::Shape { tokens, rows: 1, tile, threads, columns };
         fits.then_some((shape, groups))
     };
     let tiles: &[Tile] = match needs.tokens {
@@ -134,17 +130,19 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
 /// one subgroup is in another.
 const MOST_AHEAD: u32 = 4;
 
-/// How far ahead a subgroup that holds `rows` rows reads weights, and how much of x is staged.
-fn fetched(needs: &ProductNeeds, lanes: u32, tokens: u32, rows: u32) -> product::Fetched {
+/// How far ahead a subgroup that holds `rows` rows reads weights, and whether what a turn needs of
+/// `tokens` rows of x fits into what may be staged; where all of x does not, whole turns of it are.
+fn fetched(needs: &ProductNeeds, lanes: u32, tokens: u32, rows: u32) -> (product::Fetched, bool) {
     let chunk = needs.format.packing().chunk as u32;
     let chunks = needs.columns as u32 / chunk;
-    let most = (MOST_AHEAD / rows / tokens).max(1);
+    // Turns of one chunk a lane for which x can be staged at once.
+    let short_turns = STAGE_BYTES as u32 / (4 * tokens * chunk * lanes);
+    let most = (MOST_AHEAD / rows / tokens).min(short_turns).max(1);
     // Turns of equal length.
     let turns = chunks.div_ceil(lanes * most);
     let ahead = chunks.div_ceil(lanes * turns);
-    // Where all of x does not fit, whole turns of it.
-    let part = STAGE_BYTES as u32 / (4 * tokens * chunk * lanes * ahead);
-    product::Fetched { lanes, ahead, staged: (part > 0 && part < turns).then_some(part) }
+    let staged = Some(short_turns / ahead).filter(|part| *part > 0 && *part < turns);
+    (product::Fetched { lanes, ahead, staged }, short_turns > 0)
 }
 
 /// Whether a subgroup's lanes can hold a row of x: up to 8 steps of 8 vectors each.

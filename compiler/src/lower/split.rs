@@ -162,7 +162,7 @@ impl Emitter<'_> {
         }
         let words = self.weights.words;
         let name = self.bindings.name(resource, words.element("vec4<f32>"), Access::Read);
-        self.helper(words.floats().into());
+        self.helper(words.floats());
         match words {
             Words::Fours => format!("{name}[{index}]"),
             Words::Pairs => format!("four_floats({name}[{index}])"),

@@ -13,8 +13,7 @@ var<workgroup> sums: array<vec4<f32>, {{vectors}}>;
 
 @compute @workgroup_size({{threads}})
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) tid: u32,
+{{entry}}
 ) {
     let row = group.y * HEADS + group.x;
     let j = tid % VALUE4;

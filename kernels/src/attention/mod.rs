@@ -126,27 +126,32 @@ impl AttentionKernel {
         }
     }
 
-    /// A template filled with `holes` and those that all shapes have.
+    /// A template filled with `holes` and with what all shapes have.
     fn fill(&self, template: &str, holes: &[(&str, String)]) -> String {
         let (key_size, value_size) = (self.key_size, self.value_size);
         let loads = load_function("load_key", "keys", self.key_format, key_size)
             + &load_function("load_value", "values", self.value_format, value_size)
             + &load_query(key_size)
             + &self.slope_text();
-        let common = [
-            ("bindings", declare(&self.bindings())),
-            ("all_heads", self.heads.to_string()),
-            ("share", (self.heads / self.kv_heads).to_string()),
-            ("kv_heads", self.kv_heads.to_string()),
-            ("key4", (2 * key_size.div_ceil(8)).to_string()),
-            ("value4", (2 * value_size.div_ceil(8)).to_string()),
-            ("key_row", row_stride(key_size).to_string()),
-            ("value_row", row_stride(value_size).to_string()),
-            ("cache_row", cache_row(CacheRows { rows: self.context, ring: false })),
-            ("loads", loads),
-        ];
-        let all: Vec<(&str, &str)> =
-            common.iter().chain(holes).map(|(name, text)| (*name, text.as_str())).collect();
+        let number = |n: u32| n.to_string();
+        let of_heads = fill(
+            include_str!("heads.wgsl"),
+            &[
+                ("bindings", &declare(&self.bindings())),
+                ("heads", &number(self.shape.heads())),
+                ("all_heads", &number(self.heads)),
+                ("share", &number(self.heads / self.kv_heads)),
+                ("kv_heads", &number(self.kv_heads)),
+                ("key4", &number(2 * key_size.div_ceil(8))),
+                ("value4", &number(2 * value_size.div_ceil(8))),
+                ("key_row", &number(row_stride(key_size))),
+                ("value_row", &number(row_stride(value_size))),
+                ("loads", &loads),
+                ("cache_row", &cache_row(CacheRows { rows: self.context, ring: false })),
+            ],
+        );
+        let own = holes.iter().map(|(name, text)| (*name, text.as_str()));
+        let all: Vec<(&str, &str)> = own.chain([("of_heads", of_heads.as_str())]).collect();
         fill(template, &all)
     }
 

@@ -57,7 +57,6 @@ impl QuadText<'_> {
         };
         let kept = self.quads.kept();
         let holes = [
-            ("heads", number(heads)),
             ("quads", number(threads / 4)),
             ("step", number(self.quads.step())),
             ("splits", number(splits)),

@@ -6,15 +6,7 @@
 // the loop waits for nobody, and the loads of a step are all under way at once. In the end the quads
 // of a subgroup meet, then the subgroups, in workgroup memory. Right for every subgroup size: all
 // are multiples of four.
-{{bindings}}
-const HEADS = {{heads}}u;
-const ALL_HEADS = {{all_heads}}u;
-const SHARE = {{share}}u;
-const KV_HEADS = {{kv_heads}}u;
-const KEY4 = {{key4}}u;
-const VALUE4 = {{value4}}u;
-const KEY_ROW = {{key_row}}u;
-const VALUE_ROW = {{value_row}}u;
+{{of_heads}}
 const QUADS = {{quads}}u;
 // Positions of a step.
 const STEP = {{step}}u;
@@ -22,22 +14,14 @@ const SPLITS = {{splits}}u;
 // Subgroups whose results lie in workgroup memory at once.
 const KEPT = {{kept}}u;
 const OUTPUTS = HEADS * VALUE4;
-const LOWEST = -1e30f;
 
 var<workgroup> maxima: array<f32, {{kept_heads}}>;
 var<workgroup> totals: array<f32, {{kept_heads}}>;
 var<workgroup> sums: array<vec4<f32>, {{kept_vectors}}>;
 
-struct Eight { low: vec4<f32>, high: vec4<f32> }
-{{loads}}{{cache_row}}
 @compute @workgroup_size({{threads}})
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) tid: u32,
-    @builtin(subgroup_invocation_id) lane: u32,
-    @builtin(subgroup_size) lanes: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(num_subgroups) subgroups: u32,
+{{entry}}
 ) {
     let head = group.x * HEADS;
     let kv = head / SHARE;

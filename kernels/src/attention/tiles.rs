@@ -59,7 +59,6 @@ impl TileText<'_> {
         let holes = [
             ("queries", number(queries)),
             ("tokens", number(tokens)),
-            ("heads", number(heads)),
             ("threads", number(threads)),
             ("tile", number(self.tiles.tile())),
             ("parts", number(threads / value8)),

@@ -5,21 +5,12 @@
 // head. Positions come in tiles of TILE: first each thread scores TILE / THREADS positions, then
 // each subgroup takes the softmax of some queries, then threads split over eight-element chunks of
 // the values and over positions. Right for every subgroup size.
-{{bindings}}
+{{of_heads}}
 const QUERIES = {{queries}}u;
 const TOKENS = {{tokens}}u;
-const HEADS = {{heads}}u;
-const ALL_HEADS = {{all_heads}}u;
-const SHARE = {{share}}u;
-const KV_HEADS = {{kv_heads}}u;
-const KEY4 = {{key4}}u;
-const VALUE4 = {{value4}}u;
-const KEY_ROW = {{key_row}}u;
-const VALUE_ROW = {{value_row}}u;
 const THREADS = {{threads}}u;
 const TILE = {{tile}}u;
 const PARTS = {{parts}}u;
-const LOWEST = -1e30f;
 
 var<workgroup> queries: array<vec4<f32>, {{query_vectors}}>;
 var<workgroup> weights: array<f32, {{weight_count}}>;
@@ -28,16 +19,10 @@ var<workgroup> totals: array<f32, QUERIES>;
 var<workgroup> factors: array<f32, QUERIES>;
 var<workgroup> parts: array<vec4<f32>, {{part_vectors}}>;
 
-struct Eight { low: vec4<f32>, high: vec4<f32> }
-{{loads}}{{store}}{{cache_row}}
+{{store}}
 @compute @workgroup_size({{threads}})
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) tid: u32,
-    @builtin(subgroup_invocation_id) lane: u32,
-    @builtin(subgroup_size) lanes: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(num_subgroups) subgroups: u32,
+{{entry}}
 ) {
     let count = {{count}};
     let head = group.x * HEADS;

@@ -94,27 +94,28 @@ impl Words {
     }
 
     /// The function `four_floats` that makes four floats of such an element, where one is needed.
-    pub const fn floats(self) -> &'static str {
+    pub fn floats(self) -> String {
         match self {
-            Words::Fours => "",
-            Words::Pairs => {
-                "fn four_floats(v: vec2<u64>) -> vec4<f32> {\n    \
-                 return bitcast<vec4<f32>>(vec4<u32>(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u)));\n}\n"
-            }
+            Words::Fours => String::new(),
+            Words::Pairs => format!(
+                "fn four_floats(v: vec2<u64>) -> vec4<f32> {{ return bitcast<vec4<f32>>({HALVES}); }}\n"
+            ),
         }
     }
 
     /// The function that reads four words of the first plane.
-    const fn reader(self) -> &'static str {
+    fn reader(self) -> String {
         match self {
-            Words::Fours => "fn $four(i: u32) -> vec4<u32> { return $p0[i]; }\n",
-            Words::Pairs => {
-                "fn $four(i: u32) -> vec4<u32> {\n    let v = $p0[i];\n    \
-                 return vec4<u32>(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u));\n}\n"
-            }
+            Words::Fours => "fn $four(i: u32) -> vec4<u32> { return $p0[i]; }\n".into(),
+            Words::Pairs => format!(
+                "fn $four(i: u32) -> vec4<u32> {{\n    let v = $p0[i];\n    return {HALVES};\n}}\n"
+            ),
         }
     }
 }
+
+/// The four words of two words `v` of 64 bits, the lower ones first.
+const HALVES: &str = "vec4<u32>(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u))";
 
 impl Snippet {
     /// The text with names that begin with `prefix`.
@@ -125,7 +126,7 @@ impl Snippet {
     fn whole(&self, words: Words) -> String {
         let text = self.text.concat();
         match text.contains("$four") {
-            true => text + words.reader(),
+            true => text + &words.reader(),
             false => text,
         }
     }

@@ -1,7 +1,7 @@
 //! The loop over the columns: what a subgroup does for each block of weight rows that it holds.
 
 use super::text::X;
-use super::{Product, segment_prefix};
+use super::{Columns, Product, segment_prefix};
 use crate::formats::snippet;
 use std::fmt::Write;
 
@@ -12,13 +12,13 @@ impl Product {
             "    for (var block = subgroup; block < BLOCKS; block += subgroups) {{\n{}    }}\n",
             self.block_text()
         );
-        match self.shape.fetched {
-            None => blocks,
-            Some(fetched) => format!(
+        match self.shape.columns {
+            Columns::Fetched(fetched) => format!(
                 "    if (lanes == {}u) {{\n{}    }} else {{\n{blocks}    }}\n",
                 fetched.lanes,
                 self.multiply_text(fetched)
             ),
+            _ => blocks,
         }
     }
 
@@ -46,13 +46,13 @@ impl Product {
 
     /// One block of rows of one segment, with x held or read.
     fn either_text(&self, index: usize) -> String {
-        match self.shape.held {
-            None => self.segment_text(index),
-            Some(lanes) => format!(
+        match self.shape.columns {
+            Columns::Held(lanes) => format!(
                 "        if (lanes == {lanes}u) {{\n{}        }} else {{\n{}        }}\n",
                 self.held_text(index, lanes),
                 self.segment_text(index)
             ),
+            _ => self.segment_text(index),
         }
     }
 
@@ -83,7 +83,7 @@ impl Product {
     pub(super) fn chunk_text(&self, from: X<'_>, index: usize) -> String {
         let format = self.segments[index];
         let (units, group) = (format.packing().chunk as u32 / 4, snippet(format).group);
-        if !self.shape.unroll && units != group {
+        if !self.shape.unrolled() && units != group {
             let body = self.group_text(from, index, "g", None);
             return format!(
                 "            for (var g = 0u; g < {units}u; g += {group}u) {{\n{body}            }}\n"
@@ -124,7 +124,7 @@ impl Product {
             }
         }
         match known {
-            Some(first) if self.shape.unroll || form.group == 1 => {
+            Some(first) if self.shape.unrolled() || form.group == 1 => {
                 for i in first..first + form.group {
                     text += &braced(&self.unit_text(from, index, &format!("{i}u")), true);
                 }

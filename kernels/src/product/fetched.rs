@@ -6,7 +6,7 @@
 //! subgroup of another size takes the usual loop.
 
 use super::text::X;
-use super::{Product, segment_prefix};
+use super::{Columns, Product, segment_prefix};
 use std::fmt::Write;
 
 /// How far ahead weights are read.
@@ -21,6 +21,14 @@ pub struct Fetched {
 }
 
 impl Product {
+    /// How far ahead weights are read, where they are.
+    pub(super) const fn fetched(&self) -> Option<Fetched> {
+        match self.shape.columns {
+            Columns::Fetched(fetched) => Some(fetched),
+            _ => None,
+        }
+    }
+
     /// Chunks of a row, and the turns that a lane takes to read its share of them.
     fn turns(&self, fetched: Fetched) -> (u32, u32) {
         let chunks = self.columns / self.segments[0].packing().chunk as u32;
@@ -29,7 +37,7 @@ impl Product {
 
     /// Vectors of x that are staged at a time, where that is not all.
     pub(super) fn window(&self) -> Option<u32> {
-        let fetched = self.shape.fetched?;
+        let fetched = self.fetched()?;
         let units = self.segments[0].packing().chunk as u32 / 4;
         fetched
             .staged
@@ -169,7 +177,7 @@ impl Product {
             for r in 0..self.shape.rows {
                 let _ = writeln!(text, "            let raw_{r} = {from}_{owner}_{r}_{k};");
             }
-            let part = fetched.staged.filter(|_| self.window().is_some());
+            let part = self.window().and(fetched.staged);
             let staged = part.map(|turns| {
                 let span = fetched.lanes * fetched.ahead;
                 format!("(turn % {turns}u * {span}u + lane + {}u)", k * fetched.lanes)

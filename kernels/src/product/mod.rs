@@ -62,24 +62,30 @@ pub struct Shape {
     pub tile: u32,
     /// Threads of a workgroup.
     pub threads: u32,
-    /// Whether a chunk's units are unrolled in the text.
-    pub unroll: bool,
-    /// Keep x in registers, for subgroups of this many lanes; a subgroup of another size reads it
-    /// as usual. For one row of x and segments of the same chunk.
-    pub held: Option<u32>,
-    /// Read weights ahead; a workgroup has as many blocks of rows as subgroups. For segments of the
-    /// same chunk, and not for experts.
-    pub fetched: Option<Fetched>,
-    /// Multiply by cooperative matrices, which make up the tile: `tokens`, `tile` and `threads` are
-    /// theirs, and the rest does not apply.
-    pub matrices: Option<Matrices>,
+    /// How the columns are gone through.
+    pub columns: Columns,
+}
+
+/// How a product goes through the columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Columns {
+    /// A chunk of each row a lane at a time.
+    Plain,
+    /// With x in registers, for subgroups of this many lanes; a subgroup of another size reads it as
+    /// usual. For one row of x and segments of the same chunk.
+    Held(u32),
+    /// With weights read ahead; a workgroup has as many blocks of rows as subgroups. For segments of
+    /// the same chunk, and not for experts.
+    Fetched(Fetched),
+    /// By cooperative matrices, which make up the tile: `tokens`, `tile` and `threads` are theirs,
+    /// and `rows` does not apply.
+    Matrices(Matrices),
 }
 
 impl Shape {
-    /// The plain variant with these tile sizes.
-    pub const fn plain(tokens: u32, rows: u32, tile: u32, threads: u32) -> Shape {
-        let unroll = tokens * rows <= 16;
-        Shape { tokens, rows, tile, threads, unroll, held: None, fetched: None, matrices: None }
+    /// Whether a chunk's units are unrolled in the text.
+    const fn unrolled(&self) -> bool {
+        self.tokens * self.rows <= 16
     }
 }
 
@@ -167,26 +173,33 @@ impl Product {
 
     /// Bytes of workgroup memory.
     pub fn workgroup_bytes(&self) -> u32 {
-        if let Some(matrices) = self.shape.matrices {
+        if let Columns::Matrices(matrices) = self.shape.columns {
             return matrices.workgroup_bytes();
         }
         let stage = if self.staged { 4 * self.staged_vectors() } else { 0 };
-        4 * (self.shape.tokens * self.shape.tile + stage + self.shape.threads.div_ceil(4))
+        let reduced = match self.prologue.statistics.is_empty() {
+            true => 0,
+            false => self.shape.threads.div_ceil(4),
+        };
+        4 * (self.shape.tokens * self.shape.tile + stage + reduced)
     }
 
     /// The kernel's text.
     pub fn shader(&self) -> Shader {
-        let Shape { tokens, rows, tile, threads, unroll, held, fetched, matrices } = self.shape;
+        let Shape { tokens, rows, tile, threads, columns } = self.shape;
         let staged = if self.staged { ", x staged" } else { "" };
-        let unrolled = if unroll { ", unrolled" } else { "" };
-        let kept = if held.is_some() { ", x in registers" } else { "" };
-        let ahead = fetched.map_or(String::new(), |f| format!(", {} chunks ahead", f.ahead));
-        let variant = match matrices {
-            Some(Matrices { size, held: (down, across), depth, .. }) => format!(
+        let unrolled = if self.shape.unrolled() { ", unrolled" } else { "" };
+        let how = match columns {
+            Columns::Held(_) => ", x in registers".to_string(),
+            Columns::Fetched(fetched) => format!(", {} chunks ahead", fetched.ahead),
+            Columns::Plain | Columns::Matrices(_) => String::new(),
+        };
+        let variant = match columns {
+            Columns::Matrices(Matrices { size, held: (down, across), depth, .. }) => format!(
                 "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth} a workgroup of {threads}"
             ),
-            None => format!(
-                "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{kept}{ahead}{unrolled}"
+            _ => format!(
+                "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{how}{unrolled}"
             ),
         };
         Shader {

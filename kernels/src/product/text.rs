@@ -1,7 +1,7 @@
 //! The text of a product kernel: what fills the template's holes. The loop over the columns is in
 //! `blocks.rs`, which rows of the weights a tile takes in `rows.rs`.
 
-use super::{Experts, PART_ROWS, Product, segment_prefix};
+use super::{Columns, Experts, PART_ROWS, Product, segment_prefix};
 use crate::formats::snippet;
 use crate::shader::declare;
 use crate::template::fill;
@@ -36,7 +36,7 @@ impl Experts {
 impl Product {
     pub(super) fn text(&self) -> String {
         let shape = self.shape;
-        if let Some(matrices) = shape.matrices {
+        if let Columns::Matrices(matrices) = shape.columns {
             return self.matrix_text(matrices);
         }
         debug_assert!(PART_ROWS.is_multiple_of(shape.rows), "a subgroup's rows are in one part");
@@ -70,7 +70,7 @@ impl Product {
                 ("threads", &number(shape.threads)),
                 ("count", &self.count),
                 ("prologue", &self.prologue_text()),
-                ("ahead", &shape.fetched.map_or(String::new(), |f| self.fetch_text(f))),
+                ("ahead", &self.fetched().map_or(String::new(), |f| self.fetch_text(f))),
                 ("blocks_text", &self.blocks_text()),
                 ("close", if self.is_summed() { "    }" } else { "" }),
                 ("epilogue", &self.epilogue_text(shape.tokens, "group.y * TOKENS")),
@@ -131,7 +131,7 @@ impl Product {
         if self.staged && self.window().is_none() {
             text.push_str("    workgroupBarrier();\n");
         }
-        if let Some(lanes) = self.shape.held {
+        if let Columns::Held(lanes) = self.shape.columns {
             text.push_str(&self.hold_text(lanes));
         }
         text

@@ -7,18 +7,13 @@ const INFINITY_KEY: u32 = 0xff800000u;
 
 @compute @workgroup_size(THREADS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-    @builtin(subgroup_invocation_id) lane: u32,
-    @builtin(subgroup_size) lanes: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(num_subgroups) subgroups: u32,
+{{entry}}
 ) {
     let row = group.x;
     var mine = Best(0u, 0u);
     var most = vec4(0u);
     // Several loads under way at once; the last group may be taken more than once.
-    for (var i = thread; i < GROUPS; i += 4u * THREADS) {
+    for (var i = tid; i < GROUPS; i += 4u * THREADS) {
         let bits_0 = words(row, i);
         let bits_1 = words(row, min(i + THREADS, GROUPS - 1u));
         let bits_2 = words(row, min(i + 2u * THREADS, GROUPS - 1u));
@@ -32,14 +27,14 @@ fn main(
     // NaN below zero has the largest bits; NaN above and infinity have the largest keys.
     let bad = max(max(most.x, most.y), max(most.z, most.w)) > MINUS_INFINITY;
     if bad || mine.key >= INFINITY_KEY { mine.key = BAD; }
-    let facts = begin(row, thread);
+    let facts = begin(row, tid);
     if facts.z == 0u {
-        if thread == 0u { report(facts.x, 0u, IDLE, facts.y); }
+        if tid == 0u { report(facts.x, 0u, IDLE, facts.y); }
         return;
     }
     let best = best_of_all(mine, Lane(lane, lanes, subgroup, subgroups));
     let nothing = ~MINUS_INFINITY;
-    if thread == 0u { end(row, facts, best.token, best.key != BAD && best.key > nothing); }
+    if tid == 0u { end(row, facts, best.token, best.key != BAD && best.key > nothing); }
 }
 
 fn with_four(best: Best, bits: vec4<u32>, group: u32) -> Best {

@@ -27,6 +27,7 @@
 //! Sums are f32 in a fixed order, so one device repeats itself exactly; devices may differ where two
 //! scores agree to about six digits.
 
+use crate::template::fill;
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::plan::{Access, BufferId, Io, Kernel, KernelBinding};
 use quarrel_ir::sampling::{HISTORY, SLOT_WORDS};
@@ -127,7 +128,7 @@ fn kernel(
         constants(sizes, threads).as_str(),
         loads(wide, logits == Access::Write).as_str(),
         include_str!("common.wgsl"),
-        body,
+        &fill(body, &[]),
     ]
     .concat();
     Kernel {

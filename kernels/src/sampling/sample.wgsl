@@ -198,28 +198,23 @@ fn draw(
 
 @compute @workgroup_size(THREADS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) thread: u32,
-    @builtin(subgroup_invocation_id) lane: u32,
-    @builtin(subgroup_size) lanes: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(num_subgroups) subgroups: u32,
+{{entry}}
 ) {
     let row = group.x;
     let at = Lane(lane, lanes, subgroup, subgroups);
-    let facts = begin(row, thread);
+    let facts = begin(row, tid);
     if facts.z == 0u {
-        if thread == 0u { report(facts.x, 0u, IDLE, facts.y); }
+        if tid == 0u { report(facts.x, 0u, IDLE, facts.y); }
         return;
     }
     let record = facts.x * SLOT_WORDS;
     let penalty = bitcast<f32>(sampler[record + 4u]);
     var penalised = BAD;
-    if penalty != 1.0 { penalised = penalised_token(record, thread); }
-    penalise(row, thread, penalised, penalty);
+    if penalty != 1.0 { penalised = penalised_token(record, tid); }
+    penalise(row, tid, penalised, penalty);
 
     var mine = Best(0u, 0u);
-    for (var i = thread; i < GROUPS; i += THREADS) {
+    for (var i = tid; i < GROUPS; i += THREADS) {
         let bits = words(row, i);
         let keys = select(ordered(bits), vec4(BAD), not_finite(bits));
         mine = best_of_four(mine, keys, 4u * i);
@@ -230,12 +225,12 @@ fn main(
     let heat = bitcast<f32>(sampler[record]);
     if finite && heat > 0.0 {
         let largest = bitcast<f32>(word(row, best.token));
-        let lowest = lowest_kept(row, thread, record, best.key, largest);
-        token = draw(row, thread, at, facts, largest, lowest, heat);
+        let lowest = lowest_kept(row, tid, record, best.key, largest);
+        token = draw(row, tid, at, facts, largest, lowest, heat);
     }
 
     // The logits are the model's again.
     workgroupBarrier();
-    if penalised != BAD { set_word(row, penalised, saved[thread]); }
-    if thread == 0u { end(row, facts, token, finite); }
+    if penalised != BAD { set_word(row, penalised, saved[tid]); }
+    if tid == 0u { end(row, facts, token, finite); }
 }

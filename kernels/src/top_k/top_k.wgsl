@@ -10,11 +10,7 @@ var<workgroup> chosen: array<u32, {{count}}>;
 {{functions}}
 @compute @workgroup_size({{threads}})
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(local_invocation_index) tid: u32,
-    @builtin(subgroup_invocation_id) lane: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(num_subgroups) subgroups: u32,
+{{entry}}
 ) {
     let row = group.x;
 {{statistics}}
