@@ -65,11 +65,11 @@ fn products_in_every_format() {
 }
 
 /// The same with columns that cooperative matrices take, which multiply in F16 where the device has
-/// them: its rounding is 2^-11 of each factor.
+/// them: its rounding is 2^-11 of each factor. Measured on an H100: 3.3e-4 at most.
 #[test]
 fn products_by_matrices() {
     let matrices = !gpu().facts().matrix_shapes.is_empty();
-    let within = if matrices { 1e-3 } else { WITHIN };
+    let within = if matrices { 5e-4 } else { WITHIN };
     let options =
         PlanOptions { precision: Precision::Auto, chunk: 150, out_rows: 150, ..counted() };
     let parts = [chunks(300, 150), chunks(70, 70), vec![DECODE; 2]].concat();
@@ -328,11 +328,12 @@ fn slots_decode_together() {
     }
 }
 
-/// As many sequences as each way to multiply them takes; from nine on by matrices, where there are.
+/// As many sequences as each way to multiply them takes; from four on by matrices, where there are.
+/// Measured on an H100: 4.9e-4 at most.
 #[test]
 fn many_sequences_decode_together() {
     let matrices = !gpu().facts().matrix_shapes.is_empty();
-    let within = if matrices { 2e-3 } else { WITHIN_F16 };
+    let within = if matrices { 7e-4 } else { WITHIN_F16 };
     let block = Block { softcap: None, ..draw(&little::block(), 1, 45)[0].clone() };
     let wide = Little::new(Format::Q8_0, 128)
         .line("x = rms_norm(h, \"norm\", 0.00001)")
@@ -360,6 +361,7 @@ fn many_sequences_decode_together() {
                 };
                 let wanted = oracle.step(&inputs).unwrap_or_else(|error| panic!("{error}"));
                 let found = relative_l2(&runner.step(Phase::Decode, &inputs), &wanted);
+                println!("{slots} sequences at {position}: {found:.1e}");
                 assert!(found < within, "{found} with {slots} slots: {little:?}");
             }
         }
