@@ -9,7 +9,7 @@ use quarrel_ir::plan::{
     Buffer, BufferId, BufferRange, BufferRole, Dispatch, FusedOp, Io, Kernel, KernelId, Phase,
     PlanOptions, Program,
 };
-use quarrel_ir::sampling::{MAX_STOP_TOKENS, SLOT_WORDS};
+use quarrel_ir::sampling::{MAX_STOP_TOKENS, RECORDS, SLOT_WORDS};
 use quarrel_kernels::shader::Shader;
 use std::collections::HashMap;
 
@@ -197,7 +197,8 @@ fn make_io(buffers: &mut Vec<Buffer>, graph: &Graph, options: &PlanOptions, outp
         logits: io("logits", value_bytes(graph, options, output)),
         live: io("live", slots),
         sampler: io("sampler", slots * SLOT_WORDS as u64),
-        sampled: io("sampled", 4 * slots),
+        sampled: io("sampled", 4 * slots * u64::from(RECORDS)),
+        drawn: io("drawn", slots),
         stop: io("stop", 4 * (1 + MAX_STOP_TOKENS as u64)),
     }
 }

@@ -23,7 +23,7 @@ use crate::graph::{RunDim, StateFormat};
 use serde::{Deserialize, Serialize};
 
 /// Version of the plan's data format; a runtime refuses any other.
-pub const PLAN_VERSION: u32 = 3;
+pub const PLAN_VERSION: u32 = 4;
 
 /// A compiled plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -192,8 +192,13 @@ pub struct Io {
     pub live: BufferId,
     /// [`crate::sampling::SLOT_WORDS`] words a slot: sampling parameters and history.
     pub sampler: BufferId,
-    /// `u32[slots, 4]`: token, [`crate::sampling::Status`], the slot's tokens so far, 0.
+    /// `u32[RECORDS, slots, 4]` with [`crate::sampling::RECORDS`]: token,
+    /// [`crate::sampling::Status`], the slot's tokens so far, 0. A ring: a step's records lie where
+    /// `drawn` says.
     pub sampled: BufferId,
+    /// `u32[slots]`: records written for the slot, which the sampling programs count. The next goes
+    /// to this place of `sampled`, modulo its length.
+    pub drawn: BufferId,
     /// `u32[1 + n]`: the number of stop tokens and their ids; room for
     /// [`crate::sampling::MAX_STOP_TOKENS`].
     pub stop: BufferId,

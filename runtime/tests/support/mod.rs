@@ -71,7 +71,8 @@ impl Builder {
                 live: BufferId(6),
                 sampler: BufferId(7),
                 sampled: BufferId(8),
-                stop: BufferId(9),
+                drawn: BufferId(9),
+                stop: BufferId(10),
             },
             kernels: Vec::new(),
             programs: Vec::new(),
@@ -89,7 +90,8 @@ impl Builder {
             ("logits", rows * vocabulary),
             ("live", slots),
             ("sampler", sampler),
-            ("sampled", 4 * slots),
+            ("sampled", 4 * slots * quarrel_ir::sampling::RECORDS),
+            ("drawn", slots),
             ("stop", stop),
         ];
         for (name, words) in io {
