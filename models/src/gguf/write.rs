@@ -31,6 +31,9 @@ pub enum WriteError {
     },
 }
 
+/// A tensor's bytes, or why there are none.
+pub type TensorBytes<'a> = Result<Cow<'a, [u8]>, WeightError>;
+
 /// Writes a whole model to `out`, of which one tensor at a time is in memory. `bytes` gives a
 /// tensor's bytes, exactly as many as its shape and format say.
 ///
@@ -40,7 +43,7 @@ pub fn write_model<'a>(
     out: &mut dyn Write,
     metadata: &[(String, Value)],
     tensors: &[TensorInfo],
-    bytes: &dyn Fn(&TensorInfo) -> Result<Cow<'a, [u8]>, WeightError>,
+    bytes: &dyn Fn(&TensorInfo) -> TensorBytes<'a>,
 ) -> Result<(), WriteError> {
     let refused = |info: &TensorInfo, why: &str| WriteError::Tensor {
         name: info.name.clone(),
