@@ -283,11 +283,9 @@ impl<'a> Run<'a> {
         let compiled = GpuModel::compile(&self.model.graph, self.gpu.clone(), &options)?;
         let phases = [Phase::Prefill, Phase::Greedy, Phase::Decode];
         let mut session = compiled.load(self.model.source.weights(), &phases)?;
-        session.set_steps_at_once(
-            self.args
-                .steps_at_once
-                .map_or_else(Default::default, |steps| StepsAtOnce::Fixed(steps)),
-        );
+        if let Some(steps) = self.args.steps_at_once {
+            session.set_steps_at_once(StepsAtOnce::Fixed(steps));
+        }
         session.engine().compile(&phases)?;
         Ok(Bench { session, reps: self.args.reps })
     }
