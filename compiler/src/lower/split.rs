@@ -27,8 +27,7 @@ pub struct SplitValue {
 impl SplitValue {
     /// The partials of `value`.
     pub fn partials(&self, value: ValueId) -> Resource {
-        let bytes = u64::from(self.tokens) * self.split.bytes();
-        Resource::Partials { value, splits: self.split.splits, bytes }
+        Resource::Partials(value, u64::from(self.tokens) * self.split.bytes())
     }
 }
 
