@@ -213,6 +213,7 @@ fn fused_ops(graph: &Graph, region: &Region) -> Vec<FusedOp> {
         value: value.0,
         op: graph.op(*value).name().to_string(),
         name: graph.node(*value).origin.name.clone(),
+        layer: graph.node(*value).origin.layer,
         place: *place,
     })
     .collect()

@@ -16,6 +16,7 @@
 //! typed. `limits.rs` checks that options, model and device go together. Nothing here knows a device beyond its facts, or a model beyond its graph.
 
 mod canonicalise;
+mod decisions;
 mod emit;
 mod error;
 mod fuse;
@@ -58,20 +59,21 @@ pub fn compile(
     let mut phases = Vec::new();
     for (name, phase) in [("decode", Phase::Decode), ("prefill", Phase::Prefill)] {
         let fused = fuse::fuse(graph, phase, options);
-        decisions.extend(fused.decisions);
-        phases.push((name, phase, schedule::schedule(graph, fused.regions)));
+        let regions = schedule::schedule(graph, fused.regions);
+        phases.push((name, phase, regions, fused.decisions));
     }
-    let all = phases.iter().flat_map(|(_, _, regions)| regions);
+    let all = phases.iter().flat_map(|(_, _, regions, _)| regions);
     let weights = WeightTable::build(graph, all, options.weights, device)?;
     limits::check_states(graph, device, options)?;
     let output = region::storage(graph, output);
     let mut emission = Emission::new(graph, options, &weights, output);
     let mut pool = Pool::default();
     let mut programs = Vec::new();
-    for (name, phase, regions) in phases {
+    for (name, phase, regions, mut decided) in phases {
         let whole = Splits::new();
         let context = Context { graph, weights: &weights, splits: &whole, device, options, phase };
-        let (regions, splits) = lower::split(context, regions)?;
+        let (regions, splits) = lower::split(context, regions, &mut decided)?;
+        decisions.extend(decided.into_list());
         let context = Context { splits: &splits, ..context };
         let launches = lower_all(context, &regions)?;
         let assigned = pool.assign(graph, options, name, &launches, output);
@@ -85,6 +87,7 @@ pub fn compile(
     let plan = Plan {
         version: PLAN_VERSION,
         identity: identity(original, device, options),
+        checksum: String::new(),
         model,
         options: options.clone(),
         device: device.clone(),
@@ -100,6 +103,15 @@ pub fn compile(
     Ok(plan)
 }
 
+/// The graph in canonical form, whose values the plan's numbers stand for.
+///
+/// # Errors
+/// If the graph is not valid.
+pub fn prepared(graph: &Graph) -> Result<Graph, CompileError> {
+    graph.verify()?;
+    canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)
+}
+
 fn lower_all(context: Context<'_>, regions: &[Region]) -> Result<Vec<Launch>, CompileError> {
     regions.iter().map(|region| lower::lower(context, region)).collect()
 }
@@ -110,5 +122,7 @@ fn model_facts(graph: &Graph, output: ValueId) -> ModelFacts {
         architecture: graph.name.clone(),
         vocabulary: graph.tensor(output).map_or(0, |t| t.width() as u32),
         layers: layers.map_or(0, |last| last + 1),
+        tensors: graph.weights.clone(),
+        ..ModelFacts::default()
     }
 }

@@ -56,7 +56,13 @@ impl Builder {
         let mut plan = Plan {
             version: PLAN_VERSION,
             identity: String::new(),
-            model: ModelFacts { architecture: "test".into(), vocabulary, layers: 1 },
+            checksum: String::new(),
+            model: ModelFacts {
+                architecture: "test".into(),
+                vocabulary,
+                layers: 1,
+                ..ModelFacts::default()
+            },
             options,
             device: gpu().facts(),
             rewind: Rewind::All,
