@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use quarrel_compiler::{compile, prepared};
+use quarrel_compiler::{canonical, compile};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, Op, ValueId};
 use quarrel_ir::plan::{Phase, Plan, PlanOptions};
@@ -23,7 +23,7 @@ fn storage(graph: &Graph, value: ValueId) -> ValueId {
 /// Checks every op of every dispatch with each operand that the step computes.
 fn check(graph: &Graph, device: &DeviceFacts, options: &PlanOptions) -> usize {
     let plan = compile(graph, device, options).unwrap_or_else(|error| panic!("{error}"));
-    let graph = prepared(graph).unwrap();
+    let graph = canonical(graph).unwrap();
     let mut checked = 0;
     for phase in [Phase::Decode, Phase::Prefill] {
         let values = plan.values(phase);
