@@ -156,7 +156,8 @@ impl Builder {
 
     /// A dispatch over whole buffers.
     pub fn dispatch(&self, kernel: KernelId, buffers: &[BufferId], grid: [Extent; 3]) -> Dispatch {
-        let op = FusedOp { value: 0, op: "op".into(), name: None, place: Place::Anchor };
+        let op =
+            FusedOp { value: 0, op: "op".into(), name: None, layer: None, place: Place::Anchor };
         Dispatch {
             kernel,
             bindings: buffers.iter().map(|&id| self.whole(id)).collect(),
