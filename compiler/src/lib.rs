@@ -51,10 +51,9 @@ pub fn compile(
     graph.verify()?;
     limits::check_options(graph, options)?;
     let original = graph;
-    let mut graph = canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)?;
+    let mut graph = canonical(graph)?;
     let mut decisions = store_caches(&mut graph, options);
     let graph = &graph;
-    graph.verify().map_err(|error| CompileError::Pass { pass: "canonicalise", error })?;
     let output = graph.output().ok_or_else(|| {
         CompileError::Graph(quarrel_ir::graph::VerifyError::NoOutput(graph.name.clone()))
     })?;
@@ -115,6 +114,16 @@ fn store_caches(graph: &mut Graph, options: &PlanOptions) -> Vec<Decision> {
         taken: false,
         reason: format!("heads are not whole blocks of {} for {name}", StateFormat::BLOCK),
     }]
+}
+
+/// The canonical form of a verified graph, whose values and states are those that plans name.
+///
+/// # Errors
+/// A bug of the pass.
+pub fn canonical(graph: &Graph) -> Result<Graph, CompileError> {
+    let graph = canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)?;
+    graph.verify().map_err(|error| CompileError::Pass { pass: "canonicalise", error })?;
+    Ok(graph)
 }
 
 fn lower_all(context: Context<'_>, regions: &[Region]) -> Result<Vec<Launch>, CompileError> {
