@@ -8,7 +8,7 @@ use crate::output;
 use crate::store::Store;
 use crate::text::{self, Text};
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::graph::{Addressing, Graph, StateDecl};
+use quarrel_ir::graph::{Graph, StateFormat};
 use quarrel_ir::plan::{Metadatum, Plan, PlanOptions};
 use quarrel_ir::weight::{TensorInfo, WeightSource};
 use quarrel_models::arch::{self, ArchFile, Asked, Facts, Summary};
@@ -220,8 +220,7 @@ impl Model {
         let mut graph =
             file.build_for(facts, context.into()).map_err(|error| blame(Some(file), error))?;
         if let Some(format) = plan.state_format() {
-            let kept = |state: &&mut StateDecl| state.addressing == Addressing::Append;
-            graph.states.iter_mut().filter(kept).for_each(|state| state.format = format);
+            note_kept(&graph.store_caches_as(format), format);
         }
         let asked = (facts.metadata(), facts.absent());
         if let Some(warning) = arch::unused_tensors(file, &graph, facts) {
@@ -238,6 +237,14 @@ impl Model {
         (plan.model.metadata, plan.model.absent) = self.asked.clone();
         Ok(plan)
     }
+
+    /// The formats in which keys and values are kept, each once.
+    pub(crate) fn kept(&self) -> Vec<&'static str> {
+        let caches = self.graph.caches().into_iter();
+        // Ids of the graph's own states.
+        let names = caches.map(|id| self.graph.states[id.0 as usize].format.name());
+        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
 }
 
 /// Checks that tokenizer and logits of the model `name` agree on the number of tokens.
@@ -249,6 +256,18 @@ pub(crate) fn check_vocabulary(name: &str, vocabulary: u64, text: &Text) -> Resu
              again; --prompt-tokens works without its tokenizer"
         ))
     })
+}
+
+/// Tells the user which keys and values are not kept in the format that was asked for.
+fn note_kept(states: &[String], asked: StateFormat) {
+    let Some((first, others)) = states.split_first() else { return };
+    let others = if others.is_empty() { "".into() } else { format!(" and {} more", others.len()) };
+    output::remark(&format!(
+        "note: the heads of {first}{others} are no multiples of {} elements, so they are not kept in \
+         {} but as without the option\n",
+        StateFormat::BLOCK,
+        asked.name()
+    ));
 }
 
 /// The folder in which users keep architecture files.

@@ -83,10 +83,14 @@ fn contradiction(plan: &PlanOptions, asked: &PlanArgs) -> Option<String> {
         let has = plan.weights.map_or("those of the file".into(), |format| format.to_string());
         differs("--weights", format.to_string(), has)
     });
+    let kv = asked.kv.and_then(|format| {
+        let has = plan.state.map_or("f16", |format| format.name());
+        differs("--kv", format.name().into(), has.into())
+    });
     let precision = asked.precision.and_then(|asked| {
         differs("--precision", precision(asked.planned()), precision(plan.precision))
     });
-    ctx.or(chunk).or(fused).or(weights).or(precision)
+    ctx.or(chunk).or(fused).or(weights).or(kv).or(precision)
 }
 
 /// Refuses a plan with fewer positions than are needed, or for another number of sequences.

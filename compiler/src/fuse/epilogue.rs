@@ -3,7 +3,7 @@
 use super::{EPILOGUE, Fusion};
 use crate::decisions::Refusal;
 use crate::region::{Anchor, ProductAnchor, UnitGroup, is_leaf, label, storage};
-use quarrel_ir::graph::{NormKind, Op, Rope, RopeStyle, Type, ValueId};
+use quarrel_ir::graph::{NormKind, Op, Rope, RopeStyle, StateFormat, Type, ValueId};
 use quarrel_ir::plan::Place;
 use quarrel_kernels::product::Order;
 use std::collections::BTreeSet;
@@ -97,6 +97,16 @@ impl Fusion<'_> {
         let (reason, order) = match graph.op(value) {
             Op::Unary(_) | Op::Binary(_) => ("needs only sums of its own element", Order::Plain),
             Op::Reshape(_) => ("", Order::Plain),
+            Op::Append if self.appends_blocks(value) => {
+                let block = StateFormat::BLOCK;
+                return Err(Refusal::new(
+                    format!(
+                        "it rounds whole blocks of {block} elements, of which several workgroups \
+                         may compute parts"
+                    ),
+                    "keys and values kept in F16 or F32 (--kv)",
+                ));
+            }
             Op::Append => ("stores finished elements straight to the cache", Order::Plain),
             Op::Rope(rope) => {
                 let head = graph.tensor(value).map_or(0, |t| t.last());
@@ -146,6 +156,12 @@ impl Fusion<'_> {
         }
         self.join_groups(region, &groups, value, order);
         Ok(reason.into())
+    }
+
+    /// Whether `value` appends to a state whose elements are rounded together.
+    fn appends_blocks(&self, value: ValueId) -> bool {
+        let Type::State(state) = self.graph.node(value).ty else { return false };
+        self.graph.states[state.0 as usize].format == StateFormat::Q8
     }
 
     /// Whether the sum over experts `value` can be taken by the product that yields its terms.
