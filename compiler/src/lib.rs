@@ -33,7 +33,7 @@ use emit::Emission;
 use lower::{Context, Launch, Splits, WeightTable};
 use memory::Pool;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::graph::{Graph, StateFormat, ValueId};
+use quarrel_ir::graph::{Graph, Op, StateFormat, Type, ValueId};
 use quarrel_ir::plan::{
     Decision, ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, Rewind, identity,
 };
@@ -109,14 +109,22 @@ pub fn compile(
 fn store_caches(graph: &mut Graph, options: &PlanOptions) -> Vec<Decision> {
     let Some(format) = options.state else { return Vec::new() };
     let others = graph.store_caches_as(format);
-    let (Some(first), name) = (others.first(), format.name()) else { return Vec::new() };
-    vec![Decision {
-        at: format!("{first} and {} more", others.len() - 1),
-        layer: None,
+    let kept = |value: &ValueId| match &graph.node(*value).ty {
+        Type::State(state) => others.contains(&graph.states[state.0 as usize].name),
+        Type::Tensor(_) => false,
+    };
+    let appends = graph.values().filter(|value| *graph.op(*value) == Op::Append);
+    let pairs: Vec<[u32; 2]> = appends.filter(kept).map(|value| [value.0; 2]).collect();
+    let (block, name) = (StateFormat::BLOCK, format.name());
+    let decision = Decision {
+        phase: Phase::Decode,
         rule: "store-caches".into(),
         taken: false,
-        reason: format!("heads are not whole blocks of {} for {name}", StateFormat::BLOCK),
-    }]
+        reason: format!("its heads are no whole blocks of {block} elements, as {name} needs"),
+        would_change: format!("heads of a multiple of {block} elements"),
+        pairs,
+    };
+    if decision.pairs.is_empty() { Vec::new() } else { vec![decision] }
 }
 
 /// The canonical form of a verified graph, whose values and states are those that plans name.

@@ -94,7 +94,48 @@ impl Fusion<'_> {
         operands: &[ValueId],
     ) -> Result<String, Refusal> {
         let graph = self.graph;
-        let (reason, order) = match graph.op(value) {
+        let (reason, order) = self.may_work_on_sums(region, value, operands)?;
+        let Anchor::Product(product) = &self.regions[region].anchor else {
+            return Err(after("no product"));
+        };
+        let groups: BTreeSet<usize> =
+            operands.iter().filter_map(|o| product.group_of(*o)).collect();
+        if groups.is_empty() {
+            return Err(Refusal::new(
+                "it needs what the product's prologue computes, and none of its sums",
+                "nothing: it is computed where it is read",
+            ));
+        }
+        self.check_units(region, &groups, value, order)?;
+        for &operand in operands {
+            let inside = self.regions[region].members.contains_key(&operand);
+            if !inside && self.waits_for(operand, region) {
+                return Err(Refusal::new(
+                    "another operand of it waits for this very product",
+                    "an architecture in which the two do not depend on each other",
+                ));
+            }
+        }
+        if let Anchor::Product(ProductAnchor { experts: Some(experts), .. }) =
+            &mut self.regions[region].anchor
+            && matches!(graph.op(value), Op::ExpertSum)
+        {
+            experts.sum = Some(value);
+        }
+        self.join_groups(region, &groups, value, order);
+        Ok(reason.into())
+    }
+
+    /// Whether an op like that of `value` may work on a product's sums: the reason, and the order of
+    /// units that it needs.
+    fn may_work_on_sums(
+        &self,
+        region: usize,
+        value: ValueId,
+        operands: &[ValueId],
+    ) -> Result<(&'static str, Order), Refusal> {
+        let graph = self.graph;
+        Ok(match graph.op(value) {
             Op::Unary(_) | Op::Binary(_) => ("needs only sums of its own element", Order::Plain),
             Op::Reshape(_) => ("", Order::Plain),
             Op::Append if self.appends_blocks(value) => {
@@ -126,36 +167,7 @@ impl Fusion<'_> {
                     format!("a rule for {} in epilogues", op.name()),
                 ));
             }
-        };
-        let Anchor::Product(product) = &self.regions[region].anchor else {
-            return Err(after("no product"));
-        };
-        let groups: BTreeSet<usize> =
-            operands.iter().filter_map(|o| product.group_of(*o)).collect();
-        if groups.is_empty() {
-            return Err(Refusal::new(
-                "it needs what the product's prologue computes, and none of its sums",
-                "nothing: it is computed where it is read",
-            ));
-        }
-        self.check_units(region, &groups, value, order)?;
-        for &operand in operands {
-            let inside = self.regions[region].members.contains_key(&operand);
-            if !inside && self.waits_for(operand, region) {
-                return Err(Refusal::new(
-                    "another operand of it waits for this very product",
-                    "an architecture in which the two do not depend on each other",
-                ));
-            }
-        }
-        if let Anchor::Product(ProductAnchor { experts: Some(experts), .. }) =
-            &mut self.regions[region].anchor
-            && matches!(graph.op(value), Op::ExpertSum)
-        {
-            experts.sum = Some(value);
-        }
-        self.join_groups(region, &groups, value, order);
-        Ok(reason.into())
+        })
     }
 
     /// Whether `value` appends to a state whose elements are rounded together.

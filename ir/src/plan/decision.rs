@@ -25,7 +25,7 @@ pub struct Decision {
     pub reason: String,
     /// What would make it otherwise; empty where it was taken.
     pub would_change: String,
-    /// The numbers of the values, in order.
+    /// The numbers of the values, in order; one value twice where the decision is about it alone.
     pub pairs: Vec<[u32; 2]>,
 }
 
