@@ -56,7 +56,13 @@ impl Builder {
         let mut plan = Plan {
             version: PLAN_VERSION,
             identity: String::new(),
-            model: ModelFacts { architecture: "test".into(), vocabulary, layers: 1 },
+            checksum: String::new(),
+            model: ModelFacts {
+                architecture: "test".into(),
+                vocabulary,
+                layers: 1,
+                ..ModelFacts::default()
+            },
             options,
             device: gpu().facts(),
             rewind: Rewind::All,
@@ -152,10 +158,12 @@ impl Builder {
 
     /// A dispatch over whole buffers.
     pub fn dispatch(&self, kernel: KernelId, buffers: &[BufferId], grid: [Extent; 3]) -> Dispatch {
-        let op = FusedOp { value: 0, op: "op".into(), name: None, place: Place::Anchor };
+        let op =
+            FusedOp { value: 0, op: "op".into(), name: None, layer: None, place: Place::Anchor };
         Dispatch {
             kernel,
             bindings: buffers.iter().map(|&id| self.whole(id)).collect(),
+            contents: vec![Content::Io; buffers.len()],
             grid,
             layer: Some(3),
             ops: vec![op],
