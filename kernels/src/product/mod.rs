@@ -74,8 +74,8 @@ pub enum Columns {
     /// With x in registers, for subgroups of this many lanes; a subgroup of another size reads it as
     /// usual. For one row of x and segments of the same chunk.
     Held(u32),
-    /// With weights read ahead; a workgroup has as many blocks of rows as subgroups. For segments of
-    /// the same chunk, and not for experts.
+    /// With weights read ahead; a workgroup has as many blocks of rows as subgroups, or as groups of
+    /// subgroups that share columns. For segments of the same chunk, and not for experts.
     Fetched(Fetched),
     /// By cooperative matrices, which make up the tile: `tokens`, `tile` and `threads` are theirs,
     /// and `rows` does not apply.
@@ -181,7 +181,7 @@ impl Product {
             true => 0,
             false => self.shape.threads.div_ceil(4),
         };
-        4 * (self.shape.tokens * self.shape.tile + stage + reduced)
+        4 * (self.shares() * self.shape.tokens * self.shape.tile + stage + reduced)
     }
 
     /// The kernel's text.
@@ -191,7 +191,13 @@ impl Product {
         let unrolled = if self.shape.unrolled() { ", unrolled" } else { "" };
         let how = match columns {
             Columns::Held(_) => ", x in registers".to_string(),
-            Columns::Fetched(fetched) => format!(", {} chunks ahead", fetched.ahead),
+            Columns::Fetched(Fetched { ahead, share, .. }) => {
+                let shared = match share {
+                    1 => String::new(),
+                    _ => format!(", {share} subgroups share columns"),
+                };
+                format!(", {ahead} chunks ahead{shared}")
+            }
             Columns::Plain | Columns::Matrices(_) => String::new(),
         };
         let variant = match columns {
