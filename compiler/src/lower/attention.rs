@@ -4,9 +4,9 @@ use super::bindings::{IoBuffer, Resource};
 use super::{Context, Launch, shapes};
 use crate::error::CompileError;
 use crate::region::{Region, storage};
-use quarrel_ir::graph::{Attention, Op, RunDim, StateId, Type, ValueId};
+use quarrel_ir::graph::{Attention, Op, RunDim, StateFormat, StateId, Type, ValueId};
 use quarrel_ir::plan::{Access, Cost, Precision};
-use quarrel_kernels::attention::AttentionKernel;
+use quarrel_kernels::attention::{AttentionKernel, CacheRows};
 use quarrel_kernels::shader::Binding;
 
 /// Lowers an attention op.
@@ -29,6 +29,9 @@ pub fn lower(
         Resource::Io(IoBuffer::Positions),
         split.map_or(Resource::Value(result), |split| split.partials(result)),
     ];
+    let scales = kernel.scales().into_iter();
+    let states = scales.map(|(_, keys)| if keys { operands.keys } else { operands.values });
+    resources.extend(states.map(Resource::State));
     resources.extend(own.resources());
     let bindings: Vec<Binding> = kernel.bindings();
     debug_assert!(bindings.iter().filter(|b| b.access == Access::Write).count() == 1);
@@ -86,7 +89,7 @@ impl Operands {
         };
         let rows = |state: StateId| &graph.states[state.0 as usize].row;
         let (kv_heads, key_size, value_size) = (rows(keys)[0], rows(keys)[1], rows(values)[1]);
-        let bytes = |state, size| size * context.state_format(state).bytes();
+        let bytes = |state| super::row_bytes(context.state(state));
         Operands {
             attention: *attention,
             q: operands[0],
@@ -96,7 +99,7 @@ impl Operands {
             kv_heads,
             key_size,
             value_size,
-            row_bytes: kv_heads * (bytes(keys, key_size) + bytes(values, value_size)),
+            row_bytes: bytes(keys) + bytes(values),
         }
     }
 }
@@ -115,7 +118,10 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         positions: operands.attention.window.unwrap_or(u32::MAX).min(context.options.context),
         slots: context.options.slots,
         tokens: context.options.step_tokens(),
-        matrices: context.options.precision == Precision::Auto,
+        matrices: context.options.precision == Precision::Auto
+            && [operands.keys, operands.values]
+                .iter()
+                .all(|state| context.state_format(*state) != StateFormat::Q8),
     };
     let mut own = super::Bindings::default();
     let count = context.count(RunDim::Tokens, &mut own);
@@ -125,7 +131,8 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         kv_heads,
         key_size: needs.key_size,
         value_size: needs.value_size,
-        context: context.options.context,
+        rows: CacheRows { rows: context.options.context, ring: false },
+        slots: context.options.slots,
         key_format: context.state_format(operands.keys),
         value_format: context.state_format(operands.values),
         count,

@@ -120,7 +120,29 @@ impl FlashText<'_> {
     pub(super) fn shader(&self) -> Shader {
         let (kernel, flash) = (self.kernel, self.flash);
         let (key_size, value_size) = (kernel.key_size, kernel.value_size);
-        debug_assert!(flash.takes(key_size, value_size));
+        debug_assert!(flash.takes(key_size, value_size) && kernel.scales().is_empty());
+        let holes = [self.constants(), self.texts()].concat();
+        Shader {
+            family: "attention",
+            variant: format!(
+                "F16 matrices of {0} x {0}, {1} rows x {2} positions a subgroup, {3} x {4} a workgroup of {5}",
+                flash.size,
+                flash.own(),
+                flash.keys,
+                flash.rows(),
+                flash.step(),
+                flash.threads()
+            ),
+            wgsl: kernel.fill(include_str!("flash.wgsl"), &self.loads_text(), &holes),
+            workgroup: flash.threads(),
+            workgroup_bytes: flash.workgroup_bytes(key_size, value_size),
+        }
+    }
+
+    /// What the template's constants and declarations are.
+    fn constants(&self) -> Vec<(&'static str, String)> {
+        let flash = self.flash;
+        let (key_size, value_size) = (self.kernel.key_size, self.kernel.value_size);
         let number = |n: u32| n.to_string();
         let unit = self.unit();
         let [staged, scores, weights] = flash.vectors_of(key_size, value_size);
@@ -128,7 +150,7 @@ impl FlashText<'_> {
             true => format!("vec4<{scalar}>"),
             false => scalar.to_string(),
         };
-        let holes = [
+        vec![
             ("rows", number(flash.rows())),
             ("own", number(flash.own())),
             ("across", number(flash.subgroups.1)),
@@ -150,6 +172,13 @@ impl FlashText<'_> {
             ("scores_len", number(scores * unit)),
             ("weights_len", number(weights * unit)),
             ("statistics", number(flash.own() * flash.groups())),
+        ]
+    }
+
+    /// What its functions and steps are.
+    fn texts(&self) -> Vec<(&'static str, String)> {
+        let kernel = self.kernel;
+        vec![
             ("access", self.access_text()),
             ("score", self.score_text()),
             ("seen", self.seen_text()),
@@ -169,22 +198,7 @@ impl FlashText<'_> {
             ("accumulate", self.accumulate_text()),
             ("statistics_text", self.statistics_text()),
             ("finish", self.finish_text()),
-        ];
-        Shader {
-            family: "attention",
-            variant: format!(
-                "F16 matrices of {0} x {0}, {1} rows x {2} positions a subgroup, {3} x {4} a workgroup of {5}",
-                flash.size,
-                flash.own(),
-                flash.keys,
-                flash.rows(),
-                flash.step(),
-                flash.threads()
-            ),
-            wgsl: kernel.fill(include_str!("flash.wgsl"), &self.loads_text(), &holes),
-            workgroup: flash.threads(),
-            workgroup_bytes: flash.workgroup_bytes(key_size, value_size),
-        }
+        ]
     }
 
     fn any_moved(&self) -> String {
@@ -206,6 +220,7 @@ impl FlashText<'_> {
             let half = match format {
                 StateFormat::F16 => vector,
                 StateFormat::F32 => format!("vec4<f16>({vector})"),
+                StateFormat::Q8 => unreachable!("blocks are not taken by matrices"),
             };
             format!(
                 "fn load_{name}(slot: u32, position: u32, kv: u32, j: u32) -> vec4<f16> {{ return {half}; }}\n"
