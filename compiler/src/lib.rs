@@ -26,6 +26,7 @@ mod region;
 mod sample;
 mod schedule;
 
+pub use canonicalise::canonicalise;
 pub use error::CompileError;
 
 use emit::Emission;

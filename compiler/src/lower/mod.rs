@@ -17,7 +17,7 @@ pub use split::{Splits, split};
 pub use weights::WeightTable;
 
 use crate::error::CompileError;
-use crate::region::{Anchor, Region, label};
+use crate::region::{Anchor, Region, label, marks};
 use bindings::Bindings;
 use expression::Emitter;
 use quarrel_ir::facts::DeviceFacts;
@@ -92,14 +92,15 @@ pub fn state_rounding(state: &StateDecl, options: &PlanOptions) -> StateFormat {
 }
 
 impl<'a> Context<'a> {
-    /// An emitter that computes `inline` in place.
-    fn emitter(&self, inline: BTreeSet<ValueId>) -> Emitter<'a> {
+    /// An emitter for `region` that computes `inline` in place.
+    fn emitter(&self, region: &Region, inline: BTreeSet<ValueId>) -> Emitter<'a> {
         Emitter {
             graph: self.graph,
             weights: self.weights,
             splits: self.splits,
             options: self.options,
             inline,
+            marks: marks(self.graph, region),
             sums: BTreeMap::new(),
             statistics: BTreeMap::new(),
             bindings: Bindings::default(),

@@ -10,10 +10,12 @@
 //! writable; grids stay within the device's limit.
 
 mod identity;
+mod mark;
 mod rewind;
 mod verify;
 
 pub use identity::identity;
+pub use mark::{mark, marked_op};
 pub use rewind::Rewind;
 pub use verify::PlanError;
 

@@ -6,10 +6,12 @@
 //! | `text.rs` | the plan for people: dispatches by layer, decisions, memory |
 //! | `fold.rs` | layers that are alike are shown once |
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
+//! | `html/` | the plan as one page |
 //! | `kernel.rs` | kernel text in WGSL, MSL or SPIR-V |
 
 mod dot;
 mod fold;
+mod html;
 mod kernel;
 mod text;
 
@@ -20,7 +22,7 @@ use crate::options::PlanArgs;
 use crate::output;
 use clap::ValueEnum;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::plan::{self, Plan};
+use quarrel_ir::plan::{self, Plan, PlanOptions};
 use std::path::{Path, PathBuf};
 
 /// Show the compiled plan
@@ -32,7 +34,7 @@ use std::path::{Path, PathBuf};
     after_help = "Examples:\n  quarrel plan smollm2\n  quarrel plan smollm2 --phase prefill \
 --no-fuse\n  quarrel plan smollm2 --kernel product_1 --emit msl\n  quarrel devices --json > \
 facts.json; quarrel plan smollm2 --for facts.json --json\n  quarrel plan smollm2 --format dot | dot \
--Tsvg > plan.svg\n  quarrel plan smollm2 --stage graph\n  quarrel plan --synthetic llama-8b:Q4_0"
+-Tsvg > plan.svg\n  quarrel plan smollm2 --format html --output plan.html\n  quarrel plan smollm2 --stage graph\n  quarrel plan --synthetic llama-8b:Q4_0"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -43,6 +45,9 @@ pub(crate) struct Args {
     /// How to show the plan
     #[arg(long, value_enum, default_value_t = View::Text)]
     format: View,
+    /// Write the page of --format html to a file
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// The plan as JSON: the same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -89,6 +94,8 @@ enum View {
     Json,
     /// For Graphviz
     Dot,
+    /// One page for a browser, which needs no other file and no network
+    Html,
 }
 
 /// What comes before the plan.
@@ -115,6 +122,9 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
 }
 
 fn show(args: &Args, model: &Model, plan: &Plan) -> Result<()> {
+    if args.output.is_some() && (args.format != View::Html || args.json) {
+        return Err(CliError::user("--output is for the page: add --format html"));
+    }
     let program = plan.program(args.phase.planned()).ok_or_else(|| {
         CliError::Failure("a bug in Quarrel, please report it: the plan lacks a program".into())
     })?;
@@ -126,7 +136,27 @@ fn show(args: &Args, model: &Model, plan: &Plan) -> Result<()> {
         View::Text => output::text(&text::plan(&model.name, plan, program)),
         View::Json => output::json(plan),
         View::Dot => output::text(&dot::program(plan, program)),
+        View::Html => output::write(args.output.as_deref(), &page(model, plan)?),
     }
+}
+
+/// The page, beside which stands what each op costs by itself.
+fn page(model: &Model, plan: &Plan) -> Result<String> {
+    let bug = |why: &dyn std::fmt::Display| {
+        CliError::Failure(format!("a bug in Quarrel, please report it: {why}"))
+    };
+    let graph = quarrel_compiler::canonicalise(&model.graph).map_err(|error| bug(&error))?;
+    let op_by_op = PlanOptions { fuse: false, ..plan.options.clone() };
+    // What does not fit a device op by op is shown without this.
+    let unfused = quarrel_compiler::compile(&model.graph, &plan.device, &op_by_op).ok();
+    let page = html::Page {
+        model: &model.name,
+        graph: &graph,
+        plan,
+        unfused: unfused.as_ref(),
+        measured: &[],
+    };
+    html::page(&page).map_err(|error| bug(&error))
 }
 
 /// The device facts in a file: what `quarrel devices --json` prints.

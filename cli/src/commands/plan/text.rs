@@ -121,7 +121,7 @@ pub(super) fn op(op: &FusedOp) -> String {
 }
 
 /// An extent as people write it.
-fn extent(extent: Extent) -> String {
+pub(super) fn extent(extent: Extent) -> String {
     match extent {
         Extent::Const(n) => n.to_string(),
         Extent::Tiles { dim, tile, times } => {
