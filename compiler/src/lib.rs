@@ -26,7 +26,6 @@ mod region;
 mod sample;
 mod schedule;
 
-pub use canonicalise::canonicalise;
 pub use error::CompileError;
 
 use emit::Emission;

@@ -142,10 +142,7 @@ fn show(args: &Args, model: &Model, plan: &Plan) -> Result<()> {
 
 /// The page, beside which stands what each op costs by itself.
 fn page(model: &Model, plan: &Plan) -> Result<String> {
-    let bug = |why: &dyn std::fmt::Display| {
-        CliError::Failure(format!("a bug in Quarrel, please report it: {why}"))
-    };
-    let graph = quarrel_compiler::canonicalise(&model.graph).map_err(|error| bug(&error))?;
+    let graph = quarrel_compiler::canonical(&model.graph)?;
     let op_by_op = PlanOptions { fuse: false, ..plan.options.clone() };
     // What does not fit a device op by op is shown without this.
     let unfused = quarrel_compiler::compile(&model.graph, &plan.device, &op_by_op).ok();
@@ -156,7 +153,8 @@ fn page(model: &Model, plan: &Plan) -> Result<String> {
         unfused: unfused.as_ref(),
         measured: &[],
     };
-    html::page(&page).map_err(|error| bug(&error))
+    html::page(&page)
+        .map_err(|why| CliError::Failure(format!("a bug in Quarrel, please report it: {why}")))
 }
 
 /// The device facts in a file: what `quarrel devices --json` prints.
