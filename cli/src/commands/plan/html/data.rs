@@ -18,7 +18,7 @@ pub(super) struct Data<'a> {
     ops: Vec<graph::OpData>,
     kernels: Vec<KernelData<'a>>,
     buffers: Vec<BufferData<'a>>,
-    decisions: Vec<DecisionData<'a>>,
+    decisions: &'a [Decision],
 }
 
 #[derive(Serialize)]
@@ -54,14 +54,6 @@ struct BufferData<'a> {
     tenants: &'a [Tenant],
 }
 
-#[derive(Serialize)]
-struct DecisionData<'a> {
-    #[serde(flatten)]
-    decision: &'a Decision,
-    /// The values that it names.
-    values: Vec<u32>,
-}
-
 pub(super) fn of<'a>(page: &Page<'a>) -> Data<'a> {
     let plan = page.plan;
     let buffers = plan.buffers.iter().map(|buffer| BufferData {
@@ -70,10 +62,6 @@ pub(super) fn of<'a>(page: &Page<'a>) -> Data<'a> {
         role: buffer.role,
         tenants: &buffer.tenants,
     });
-    let decisions = plan
-        .decisions
-        .iter()
-        .map(|decision| DecisionData { decision, values: values_in(&decision.at) });
     Data {
         title: page.model,
         identity: &plan.identity,
@@ -85,28 +73,6 @@ pub(super) fn of<'a>(page: &Page<'a>) -> Data<'a> {
         ops: graph::ops(page),
         kernels: plan.kernels.iter().map(KernelData::of).collect(),
         buffers: buffers.collect(),
-        decisions: decisions.collect(),
-    }
-}
-
-/// The numbers of the values in a text such as `%17 q, %19 k`.
-fn values_in(text: &str) -> Vec<u32> {
-    let after = text.split('%').skip(1);
-    let digits = after.map(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        // The index is that of a character of `rest`, or its end.
-        rest[..end].parse()
-    });
-    digits.filter_map(Result::ok).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::values_in;
-
-    #[test]
-    fn values_are_found_in_what_decisions_say() {
-        assert_eq!(values_in("%17 q, %19 k"), [17, 19]);
-        assert_eq!(values_in("100% of %é %4294967296"), [0; 0]);
+        decisions: &plan.decisions,
     }
 }

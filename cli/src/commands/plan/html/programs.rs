@@ -1,7 +1,6 @@
 //! The dispatches of each program, for the page.
 
 use super::super::fold::{Section, sections};
-use super::super::text::extent;
 use super::Page;
 use quarrel_ir::plan::{
     Access, BufferId, BufferRange, BufferRole, Cost, Dispatch, Phase, Place, Plan, Program,
@@ -116,7 +115,7 @@ fn one(page: &Page<'_>, program: &Program, measured: &[Option<f64>]) -> ProgramD
                 DispatchData {
                     kernel: dispatch.kernel.0,
                     layer: dispatch.layer,
-                    grid: dispatch.grid.map(extent).join(" × "),
+                    grid: dispatch.grid.map(|extent| extent.to_string()).join(" × "),
                     ops: dispatch.ops.iter().map(|op| (op.value, place(op.place))).collect(),
                     reason: dispatch.reason.clone(),
                     bytes,

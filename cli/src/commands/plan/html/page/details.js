@@ -109,13 +109,21 @@ function bindingsOf(dispatch, kernel) {
   ]), 'Bindings of group 0');
 }
 
+// Pairs of values that are shown of a decision.
+const PAIRS = 6;
+
 function decision(of) {
-  const layer = of.layer === null || of.layer === undefined ? '' : `, layer ${of.layer} and those like it`;
+  const pair = ([a, b]) => (a === b ? [valueOf(a)] : [valueOf(a), ' – ', valueOf(b)]);
+  const shown = of.pairs.slice(0, PAIRS).flatMap((values, at) => [at ? ', ' : '', ...pair(values)]);
+  const rest = of.pairs.length > PAIRS ? ` and ${of.pairs.length - PAIRS} more` : '';
   return el('section', { class: `decision ${of.taken ? 'taken' : 'declined'}` },
     el('h3', {}, el('span', { class: 'verdict' }, of.taken ? 'taken' : 'declined'), ` ${of.rule}`),
-    el('p', { class: 'sub' }, of.at + layer),
-    el('p', {}, of.reason));
+    el('p', { class: 'sub' }, `${of.phase}: `, ...shown, rest),
+    el('p', {}, of.reason),
+    of.would_change ? el('p', {}, el('b', {}, 'Otherwise: '), of.would_change) : null);
 }
+
+const valueOf = (value) => (opOf.has(value) ? opLink(value) : `%${value}`);
 
 function aboutBuffer(index) {
   const buffer = plan.buffers[index];
@@ -136,8 +144,9 @@ function aboutPlan() {
   const sum = (metric) => of.dispatches.reduce((total, dispatch) => total + (METRICS[metric].of(dispatch) ?? 0), 0);
   const role = (name) => plan.buffers.filter((buffer) => buffer.role === name);
   const held = (name) => `${bytes(role(name).reduce((total, buffer) => total + buffer.bytes, 0))} in ${plural(role(name).length, 'buffer')}`;
-  const declined = plan.decisions.filter((one) => !one.taken);
-  const taken = plan.decisions.filter((one) => one.taken);
+  const decisions = plan.decisions.filter((one) => one.phase === of.phase);
+  const declined = decisions.filter((one) => !one.taken);
+  const taken = decisions.filter((one) => one.taken);
   return [
     el('h2', {}, 'The plan'),
     rows(

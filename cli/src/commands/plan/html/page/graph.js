@@ -145,7 +145,7 @@ function drawFar(strip) {
       faces[level(shareAlone(opOf.get(value)))] += `M${x} ${y}h${NODE.width}v${NODE.height}h${-NODE.width}z`;
     }
     const dispatch = program().dispatches[band.index];
-    group.append(svg('g', { class: `box level-${level(share(dispatch))}`, 'data-d': band.index, 'data-box': band.index, role: 'button', tabindex: -1, 'aria-label': spoken(band.index) },
+    group.append(svg('g', { class: `box level-${level(share(dispatch))}`, 'data-d': band.index, 'data-box': band.index, role: 'button', tabindex: -1 },
       svg('rect', { x: band.dx + layout.right, y: boxTop(band), width: BOX.width, height: BOX.height, class: 'face' })));
   }
   faces.forEach((d, at) => { if (d) group.append(svg('path', { d, class: `face level-${at}` })); });
@@ -242,6 +242,8 @@ function mark() {
   const first = index ?? layout.strips[0]?.first;
   const box = canvas.querySelector(`[data-box="${first}"]`);
   box?.setAttribute('tabindex', '0');
+  // Those that are far away have none until they are reached.
+  box?.setAttribute('aria-label', spoken(first));
   if (index === null) return;
   for (const node of canvas.querySelectorAll(`[data-d="${index}"]`)) node.classList.add('chosen');
   box?.setAttribute('aria-pressed', 'true');

@@ -92,17 +92,12 @@ function shareAlone(op) {
 const LEVELS = 6;
 const level = (of) => Math.min(LEVELS - 1, Math.floor(Math.cbrt(of) * LEVELS));
 
-// The dispatch of the first layer like this one's: decisions are recorded for it.
-function firstLike(index) {
-  const place = known().places[index];
-  if (!place) return index;
-  return program().sections[place.section].first + place.at;
-}
-
-// The decisions about what a dispatch computes.
+// The decisions about what a dispatch computes, each with the pairs of values that are meant.
 function decisionsOf(index) {
-  const values = new Set(program().dispatches[firstLike(index)].ops.map(([value]) => value));
-  return plan.decisions.filter((decision) => decision.values.some((value) => values.has(value)));
+  const values = new Set(program().dispatches[index].ops.map(([value]) => value));
+  const of = plan.decisions.filter((decision) => decision.phase === program().phase);
+  return of.map((decision) => ({ ...decision, pairs: decision.pairs.filter((pair) => pair.some((value) => values.has(value))) }))
+    .filter((decision) => decision.pairs.length);
 }
 
 // The layer that is shown for a section while layers are folded.
