@@ -6,9 +6,7 @@ use super::bindings::{Bindings, IoBuffer, Resource};
 use super::split::Splits;
 use super::weights::WeightTable;
 use crate::region::{is_leaf, starts_in_fours, weight_behind};
-use quarrel_ir::graph::{
-    Addressing, Graph, Input, NormKind, Normalize, Op, StateId, Type, ValueId, WeightId,
-};
+use quarrel_ir::graph::{Graph, Input, NormKind, Normalize, Op, StateId, Type, ValueId, WeightId};
 use quarrel_ir::plan::{Access, PlanOptions};
 use quarrel_kernels::attention::{CacheRows, cache_row};
 use quarrel_kernels::elementwise;
@@ -235,7 +233,7 @@ impl Emitter<'_> {
         };
         let taps = graph.tensor(operands[1]).map_or(1, |t| t.last());
         let width = graph.states[state.0 as usize].width();
-        let rows = self.rows_of(state);
+        let rows = rows_of(self.graph, self.options, state);
         self.helper(cache_row(rows));
         let (slots, positions) = (self.io(IoBuffer::Slots), self.io(IoBuffer::Positions));
         let name = self.bindings.name(Resource::State(state), "f32", Access::Read);
@@ -254,15 +252,6 @@ impl Emitter<'_> {
             ));
         }
         terms.join(" + ")
-    }
-
-    /// Where the rows of a state are.
-    pub fn rows_of(&self, state: StateId) -> CacheRows {
-        let addressing = self.graph.states[state.0 as usize].addressing;
-        CacheRows {
-            rows: addressing.rows(self.options.context, self.options.step_tokens()),
-            ring: matches!(addressing, Addressing::Ring { .. }),
-        }
     }
 
     /// An element of a weight that is no matrix of a product.
@@ -408,6 +397,16 @@ impl Emitter<'_> {
         let place = body.bind(&at.place);
         let place = format!("{place} / {len}u * {last}u + {start}u + {place} % {len}u");
         self.value(body, x, &At { row: at.row.clone(), place }, wide)
+    }
+}
+
+/// Where the rows of a state are.
+pub fn rows_of(graph: &Graph, options: &PlanOptions, state: StateId) -> CacheRows {
+    let addressing = graph.states[state.0 as usize].addressing;
+    let (context, chunk) = (options.context, options.step_tokens());
+    CacheRows {
+        rows: addressing.rows(context, chunk),
+        ring: addressing.comes_round(context, chunk),
     }
 }
 

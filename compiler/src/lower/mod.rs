@@ -24,6 +24,7 @@ use expression::Emitter;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, RunDim, StateDecl, StateFormat, StateId, ValueId};
 use quarrel_ir::plan::{Cost, Extent, Phase, PlanOptions};
+use quarrel_kernels::attention::CacheRows;
 use quarrel_kernels::shader::{Binding, Shader};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,6 +143,11 @@ impl<'a> Context<'a> {
     /// A state's declaration.
     fn state(&self, state: StateId) -> &'a StateDecl {
         &self.graph.states[state.0 as usize]
+    }
+
+    /// Where a state's rows are.
+    fn rows_of(&self, state: StateId) -> CacheRows {
+        expression::rows_of(self.graph, self.options, state)
     }
 
     /// Whether the state's elements are rounded to 16 bits but stored in 32.

@@ -106,7 +106,7 @@ fn append(
         StateFormat::Q8 => unreachable!("blocks are stored by row kernels, through `blocks.rs`"),
     };
     let name = emitter.bindings.name(Resource::State(state), element, Access::Write);
-    let rows = emitter.rows_of(state);
+    let rows = context.rows_of(state);
     emitter.helper(cache_row(rows));
     let cell =
         format!("({}({slots}[{row}], {positions}[{row}]) * {width}u + {place})", rows.name());
