@@ -5,7 +5,7 @@ use super::{Context, Launch, shapes};
 use crate::error::CompileError;
 use crate::region::{Region, storage};
 use quarrel_ir::graph::{Attention, Op, RunDim, StateId, Type, ValueId};
-use quarrel_ir::plan::{Access, Cost, Extent};
+use quarrel_ir::plan::{Access, Cost, Extent, Phase};
 use quarrel_kernels::attention::AttentionKernel;
 use quarrel_kernels::shader::Binding;
 
@@ -49,6 +49,8 @@ pub fn lower(
             token_bytes: 4 * heads * key_size + left,
             context_bytes: operands.row_bytes,
             context_flops: 2 * width,
+            window: operands.attention.window.map(u64::from),
+            one_sequence: context.phase == Phase::Prefill,
             ..Cost::default()
         },
         note: split.map(|split| {

@@ -9,11 +9,15 @@
 //! buffer, is aligned and within the device's limits; no dispatch binds a buffer both read-only and
 //! writable; grids stay within the device's limit.
 
+mod cost;
 mod identity;
+mod predict;
 mod rewind;
 mod verify;
 
+pub use cost::{Cost, Work};
 pub use identity::identity;
+pub use predict::{Bound, Prediction, predict};
 pub use rewind::Rewind;
 pub use verify::PlanError;
 
@@ -23,7 +27,7 @@ use crate::graph::{RunDim, StateFormat};
 use serde::{Deserialize, Serialize};
 
 /// Version of the plan's data format; a runtime refuses any other.
-pub const PLAN_VERSION: u32 = 3;
+pub const PLAN_VERSION: u32 = 4;
 
 /// A compiled plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -304,34 +308,6 @@ pub enum Place {
     Anchor,
     /// Before results are stored.
     Epilogue,
-}
-
-/// Bytes and arithmetic of a dispatch: `fixed + per_token · N + per_context · Σ context`, where the
-/// last sum runs over the tokens' context lengths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cost {
-    /// Bytes of weights, read once a dispatch.
-    pub weight_bytes: u64,
-    /// Bytes of activations and state, for each token.
-    pub token_bytes: u64,
-    /// Bytes of state, for each token and each position of its context.
-    pub context_bytes: u64,
-    /// Floating-point operations for each token.
-    pub token_flops: u64,
-    /// Floating-point operations for each token and each position of its context.
-    pub context_flops: u64,
-}
-
-impl Cost {
-    /// Bytes moved for `tokens` tokens with `context` positions each.
-    pub fn bytes(&self, tokens: u64, context: u64) -> u64 {
-        self.weight_bytes + tokens * (self.token_bytes + context * self.context_bytes)
-    }
-
-    /// Floating-point operations for `tokens` tokens with `context` positions each.
-    pub fn flops(&self, tokens: u64, context: u64) -> u64 {
-        tokens * (self.token_flops + context * self.context_flops)
-    }
 }
 
 /// Part of a buffer.

@@ -184,12 +184,11 @@ fn device(facts: &DeviceFacts, output: &Output) -> Table {
     table.row(["backend".into(), facts.backend.clone()]);
     table.row(["driver".into(), facts.driver.clone()]);
     table.row(["subgroup size".into(), facts.subgroup_size.to_string()]);
-    let copy = facts.copy_bytes_per_s.map(|speed| format!("{}/s", bytes(speed as u64)));
+    let copy = facts.speeds.copy_bytes_per_s.map(|speed| format!("{}/s", bytes(speed as u64)));
     table.row(["copies, read plus written".into(), copy.unwrap_or_else(unknown)]);
-    let dispatch = facts.dispatch_us.map(|us| format!("{us:.2} µs"));
+    let dispatch = facts.speeds.dispatch_us.map(|us| format!("{us:.2} µs"));
     table.row(["a dependent dispatch".into(), dispatch.unwrap_or_else(unknown)]);
-    let flops = output.roofline.and_then(|roofline| roofline.flops_per_s);
-    let flops = flops.map(|flops| format!("{}FLOP/s", count(flops as u64)));
+    let flops = facts.speeds.flops_per_s.map(|flops| format!("{}FLOP/s", count(flops as u64)));
     table.row(["F32 multiply-adds".into(), flops.unwrap_or_else(unknown)]);
     table
 }

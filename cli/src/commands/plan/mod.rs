@@ -15,6 +15,7 @@ mod text;
 
 use crate::backend::Device;
 use crate::error::{CliError, Result};
+use crate::measured;
 use crate::model::{Model, Named};
 use crate::options::PlanArgs;
 use crate::output;
@@ -106,7 +107,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     }
     let facts = match &args.facts {
         Some(path) => read_facts(path)?,
-        None => Device::start(&args.plan).wait()?.gpu("quarrel plan")?.facts(),
+        None => measured::facts(&Device::start(&args.plan).wait()?.gpu("quarrel plan")?),
     };
     let context = args.plan.context(model.summary.context_length);
     let options = args.plan.plan_options(context, 1);

@@ -2,7 +2,9 @@
 
 use super::fold::{Section, sections, spans};
 use crate::output::{bytes, count};
-use quarrel_ir::plan::{BufferRole, Dispatch, Extent, FusedOp, Phase, Place, Plan, Program};
+use quarrel_ir::plan::{
+    BufferRole, Dispatch, Extent, FusedOp, Phase, Place, Plan, Program, StepDims,
+};
 use std::fmt::Write;
 
 /// Columns of a line.
@@ -30,6 +32,16 @@ impl Step {
                 Step { tokens: u64::from(plan.options.slots), context: context.min(SHOWN_CONTEXT) }
             }
         }
+    }
+}
+
+impl Step {
+    /// The run-time dims of such a step.
+    fn dims(self, plan: &Plan, program: &Program) -> StepDims {
+        let slots = plan.options.slots;
+        let out_rows = if program.phase == Phase::Prefill { 1 } else { slots };
+        // No more than a plan's chunk or slots.
+        StepDims { tokens: self.tokens as u32, out_rows, slots }
     }
 }
 
@@ -169,9 +181,15 @@ fn totals(plan: &Plan, program: &Program, step: Step) -> String {
         bytes(moved),
         count(flops)
     );
-    if let Some(speed) = plan.device.copy_bytes_per_s.filter(|speed| *speed > 0.0) {
-        let ms = moved as f64 / speed * 1e3;
-        let _ = write!(text, "; at least {ms:.2} ms at {}/s", bytes(speed as u64));
+    match plan.predict(program.phase, step.dims(plan, program), step.context as u32) {
+        Some(each) => {
+            let ms = each.iter().map(|prediction| prediction.us).sum::<f64>() / 1e3;
+            let _ = write!(text, "; predicted {ms:.2} ms on the device");
+        }
+        None => {
+            text += "\n         no time is predicted: the device was not measured, which \
+                     `quarrel devices --measure` does";
+        }
     }
     text + "\n"
 }
