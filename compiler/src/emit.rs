@@ -6,8 +6,8 @@ use crate::memory::{Assigned, Pool, value_bytes};
 use crate::region::{Region, label};
 use quarrel_ir::graph::{Graph, Op, StateId, ValueId};
 use quarrel_ir::plan::{
-    Buffer, BufferId, BufferRange, BufferRole, Dispatch, FusedOp, Io, Kernel, KernelId, Phase,
-    PlanOptions, Program,
+    Buffer, BufferId, BufferRange, BufferRole, Content, Dispatch, FusedOp, Io, Kernel, KernelId,
+    Phase, PlanOptions, Program,
 };
 use quarrel_ir::sampling::{MAX_STOP_TOKENS, SLOT_WORDS};
 use quarrel_kernels::shader::Shader;
@@ -87,6 +87,7 @@ impl<'a> Emission<'a> {
             dispatches.push(Dispatch {
                 kernel,
                 bindings,
+                contents: launch.resources.iter().map(content).collect(),
                 grid: launch.grid,
                 layer: layer_of(self.graph, region),
                 ops: fused_ops(self.graph, region),
@@ -156,7 +157,9 @@ impl<'a> Emission<'a> {
                 let bytes = value_bytes(self.graph, self.options, *value);
                 self.pooled(resource, *value, bytes, assigned)?
             }
-            Resource::Partials(value, bytes) => self.pooled(resource, *value, *bytes, assigned)?,
+            Resource::Partials { value, bytes, .. } => {
+                self.pooled(resource, *value, *bytes, assigned)?
+            }
         })
     }
 
@@ -174,6 +177,19 @@ impl<'a> Emission<'a> {
             ))
         })?;
         Ok(BufferRange { buffer: BufferId(self.pool_start + *index as u32), offset: 0, bytes })
+    }
+}
+
+/// What a resource is in the plan.
+fn content(resource: &Resource) -> Content {
+    match *resource {
+        Resource::Value(ValueId(value)) => Content::Value(value),
+        Resource::Partials { value: ValueId(value), splits, .. } => {
+            Content::Partials { value, splits }
+        }
+        Resource::Weight(_) => Content::Weights,
+        Resource::State(StateId(state)) => Content::State(state),
+        Resource::Io(_) => Content::Io,
     }
 }
 

@@ -49,8 +49,7 @@ pub fn compile(
     graph.verify()?;
     limits::check_options(graph, options)?;
     let original = graph;
-    let graph = &canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)?;
-    graph.verify().map_err(|error| CompileError::Pass { pass: "canonicalise", error })?;
+    let graph = &canonical(graph)?;
     let output = graph.output().ok_or_else(|| {
         CompileError::Graph(quarrel_ir::graph::VerifyError::NoOutput(graph.name.clone()))
     })?;
@@ -98,6 +97,16 @@ pub fn compile(
     };
     plan.verify()?;
     Ok(plan)
+}
+
+/// The canonical form of a verified graph, whose values and states are those that plans name.
+///
+/// # Errors
+/// A bug of the pass.
+pub fn canonical(graph: &Graph) -> Result<Graph, CompileError> {
+    let graph = canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)?;
+    graph.verify().map_err(|error| CompileError::Pass { pass: "canonicalise", error })?;
+    Ok(graph)
 }
 
 fn lower_all(context: Context<'_>, regions: &[Region]) -> Result<Vec<Launch>, CompileError> {

@@ -108,13 +108,17 @@ impl Gpu {
     /// # Errors
     /// If the device fails.
     pub fn measure(&self) -> Result<Speeds, RuntimeError> {
+        // Figures that mean something, and that are the same after a trip through JSON.
+        let us = |us: f64| (1e3 * us).round() / 1e3;
+        let mut copies = probe::copies(self)?;
+        copies.iter_mut().for_each(|copy| copy.us = us(copy.us));
         Ok(Speeds {
-            copy_bytes_per_s: Some(probe::copy_bytes_per_s(self)?),
-            dispatch_us: Some(probe::dispatch_us(self)?),
-            copies: probe::copies(self)?,
-            workgroup_bytes_per_s: Some(probe::workgroup_bytes_per_s(self)?),
-            flops_per_s: Some(probe::flops_per_s(self)?),
-            matrix_flops_per_s: probe::matrix_flops_per_s(self)?,
+            copy_bytes_per_s: Some(probe::copy_bytes_per_s(self)?.round()),
+            dispatch_us: Some(us(probe::dispatch_us(self)?)),
+            copies,
+            workgroup_bytes_per_s: Some(probe::workgroup_bytes_per_s(self)?.round()),
+            flops_per_s: Some(probe::flops_per_s(self)?.round()),
+            matrix_flops_per_s: probe::matrix_flops_per_s(self)?.map(f64::round),
         })
     }
 

@@ -10,8 +10,8 @@
 use quarrel_compiler::compile;
 use quarrel_ir::graph::{Graph, RunDim};
 use quarrel_ir::plan::{
-    Access, BufferId, BufferRole, Dispatch, Extent, KernelId, PLAN_VERSION, Phase, Plan, PlanError,
-    PlanOptions, Program, Rewind, Tenant,
+    Access, BufferId, BufferRole, Content, Dispatch, Extent, KernelId, PLAN_VERSION, Phase, Plan,
+    PlanError, PlanOptions, Program, Rewind, Tenant,
 };
 use quarrel_tests::architectures::twenty;
 use quarrel_tests::synthetic::Variant;
@@ -86,7 +86,7 @@ fn tenants_of_a_buffer_do_not_overlap() {
 }
 
 /// The tenants are what the dispatches do: each is written first, by one dispatch, and every read
-/// of an activation finds a tenant that was written before.
+/// of an activation finds a tenant that was written before, which the contents name.
 #[test]
 fn dispatches_read_what_was_written() {
     for plan in plans() {
@@ -106,7 +106,8 @@ fn check_activations(
     dispatch: &Dispatch,
 ) {
     let declared = &plan.kernel(dispatch.kernel).bindings;
-    for (range, binding) in dispatch.bindings.iter().zip(declared) {
+    let contents = dispatch.contents.iter().zip(declared);
+    for (range, (content, binding)) in dispatch.bindings.iter().zip(contents) {
         if plan.buffer(range.buffer).role != BufferRole::Activation {
             continue;
         }
@@ -118,6 +119,12 @@ fn check_activations(
         let tenant = found.next().unwrap_or_else(|| panic!("{at}: no tenant for {range:?}"));
         assert!(range.bytes >= tenant.bytes, "{range:?} of {tenant:?}");
         assert!(found.next().is_none(), "two tenants for {range:?}");
+        let value = match content {
+            Content::Value(value) => format!("%{value} "),
+            Content::Partials { value, .. } => format!("partials of %{value} "),
+            other => panic!("{at}: {tenant:?} is said to be {other:?}"),
+        };
+        assert!(tenant.value.starts_with(&value), "{content:?} of {tenant:?}");
     }
 }
 

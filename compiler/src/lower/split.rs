@@ -27,7 +27,8 @@ pub struct SplitValue {
 impl SplitValue {
     /// The partials of `value`.
     pub fn partials(&self, value: ValueId) -> Resource {
-        Resource::Partials(value, u64::from(self.tokens) * self.split.bytes())
+        let bytes = u64::from(self.tokens) * self.split.bytes();
+        Resource::Partials { value, splits: self.split.splits, bytes }
     }
 }
 

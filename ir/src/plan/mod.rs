@@ -273,6 +273,8 @@ pub struct Dispatch {
     pub kernel: KernelId,
     /// What each of the kernel's bindings is, in order.
     pub bindings: Vec<BufferRange>,
+    /// What each of them holds, in the same order.
+    pub contents: Vec<Content>,
     /// Workgroups along x, y and z.
     pub grid: [Extent; 3],
     /// The layer it works for; `None` outside layers.
@@ -308,6 +310,31 @@ pub enum Place {
     Anchor,
     /// Before results are stored.
     Epilogue,
+}
+
+/// What a binding of a dispatch holds. Values and states are those of the canonical graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// The rows of value `%n`, of F32 or U32, one after another.
+    Value(u32),
+    /// What the workgroups that share the positions of attention leave of it: rows of
+    /// `value size + 4` F32, one for each token, head and split, in this order. A row is the sum of
+    /// the split's values, each times the exponential of its score less the split's highest; then
+    /// the highest score, the sum of the exponentials and two zeros. A split without positions has
+    /// a highest score of -1e30 and zeros.
+    Partials {
+        /// The attention's value.
+        value: u32,
+        /// Workgroups that share the positions of a token and head.
+        splits: u32,
+    },
+    /// Packed weights.
+    Weights,
+    /// The rows of the state with this index, all slots.
+    State(u32),
+    /// One of the buffers of [`Io`].
+    Io,
 }
 
 /// Part of a buffer.

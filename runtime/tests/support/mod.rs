@@ -154,6 +154,7 @@ impl Builder {
         Dispatch {
             kernel,
             bindings: buffers.iter().map(|&id| self.whole(id)).collect(),
+            contents: vec![Content::Io; buffers.len()],
             grid,
             layer: Some(3),
             ops: vec![op],

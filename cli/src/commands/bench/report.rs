@@ -113,7 +113,7 @@ pub(super) fn text(
     );
     let mut section = |title: &str, body: &str| text += &format!("\n## {title}\n\n{body}");
     section("System", &machine().markdown());
-    section("Device", &device(facts, output).markdown());
+    section("Device", &device(facts).markdown());
     let formats = formats(&model.source).markdown();
     section("Model", &format!("{}\n{formats}", about(model).markdown()));
     section("Precision", &sample.precision);
@@ -177,7 +177,7 @@ fn machine() -> Table {
     table
 }
 
-fn device(facts: &DeviceFacts, output: &Output) -> Table {
+fn device(facts: &DeviceFacts) -> Table {
     let unknown = || "not measured".to_string();
     let mut table = Table::new(["what", "value"]);
     table.row(["device".into(), format!("{} ({:?})", facts.name, facts.kind)]);

@@ -74,6 +74,7 @@ mod tests {
         Dispatch {
             kernel: KernelId(kernel),
             bindings: vec![],
+            contents: vec![],
             grid: [Extent::Const(1); 3],
             layer,
             ops: vec![],
