@@ -30,7 +30,10 @@ fn number(value: &Value, field: &str) -> f64 {
 fn kernels_are_timed_by_either_clock() {
     for clock in ["timestamps", "repetition"] {
         let json = measured(&["--depth", "3", &format!("--kernels={clock}")]);
-        has(&json["speeds"], &["copy_bytes_per_s", "workgroup_bytes_per_s", "flops_per_s", "dispatch_us"]);
+        has(
+            &json["speeds"],
+            &["copy_bytes_per_s", "workgroup_bytes_per_s", "flops_per_s", "dispatch_us"],
+        );
         let least = number(&json["speeds"], "dispatch_us");
         let steps = json["kernels"].as_array().unwrap();
         assert_eq!(steps.len(), 2);
@@ -108,6 +111,7 @@ fn depths_and_batches_make_a_test_each() {
             assert!(part("record_us") > 0.0 && part("sampling_us") > 0.0, "{test}");
             let sum = part("busy_us") + part("gap_us");
             assert!((sum / part("step_us") - 1.0).abs() < 1e-9, "{test}");
+            assert_eq!(part("steps_per_submission"), 1.0, "software goes step by step: {test}");
         }
     }
     // Three sequences share the weights and the dispatches of a step.
