@@ -16,6 +16,7 @@ mod diff;
 mod explain;
 mod extent;
 mod identity;
+mod mark;
 mod predict;
 mod rewind;
 mod saved;
@@ -28,6 +29,7 @@ pub use diff::{Change as KernelChange, Diff, Figure, FusionChange, Input as Diff
 pub use explain::{Explanation, NameError, Step};
 pub use extent::{Extent, StepDims};
 pub use identity::identity;
+pub use mark::{mark, marked_op};
 pub use predict::{Bound, Prediction, predict};
 pub use rewind::Rewind;
 pub use saved::SavedError;
@@ -59,6 +61,9 @@ pub struct Plan {
     pub device: DeviceFacts,
     /// How far the states of a slot can go back.
     pub rewind: Rewind,
+    /// Bytes of states for each position of the context, over all slots; the rest have a fixed number
+    /// of rows.
+    pub position_bytes: u64,
     /// All device memory.
     pub buffers: Vec<Buffer>,
     /// Where the step's inputs and results are.
