@@ -9,6 +9,7 @@
 //! | `barriers.rs` | what makes dispatches wait |
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
 //! | `html/` | the plan as one page |
+//! | `step.rs` | the step for which costs are shown |
 //! | `kernel.rs` | kernel text in WGSL, MSL or SPIR-V |
 
 mod barriers;
@@ -17,6 +18,7 @@ mod explain;
 mod fold;
 mod html;
 mod kernel;
+mod step;
 mod text;
 
 use crate::backend::Device;
