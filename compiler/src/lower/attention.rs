@@ -5,7 +5,7 @@ use super::{Context, Launch, shapes};
 use crate::error::CompileError;
 use crate::region::{Region, storage};
 use quarrel_ir::graph::{Attention, Op, RunDim, StateFormat, StateId, Type, ValueId};
-use quarrel_ir::plan::{Access, Cost, Precision};
+use quarrel_ir::plan::{Access, Cost, Phase, Precision};
 use quarrel_kernels::attention::AttentionKernel;
 use quarrel_kernels::shader::Binding;
 
@@ -49,6 +49,7 @@ pub fn lower(
             context_bytes: operands.row_bytes,
             context_flops: 2 * width,
             window: operands.attention.window,
+            one_sequence: context.phase == Phase::Prefill,
             ..Cost::default()
         },
         note: split.map(|split| {
