@@ -1,9 +1,9 @@
 //! Models on the reference interpreter: slow and exact, on any machine.
 
 use super::Backend;
-use super::sampler::Sampler;
 use crate::error::{CliError, Result};
 use crate::model::Model;
+use quarrel_check::Sampler;
 use quarrel_ir::plan::Rewind;
 use quarrel_reference::{Interpreter, StepInputs};
 use quarrel_runtime::{GenerateOptions, Generation, StopReason, Timings};

@@ -3,11 +3,13 @@
 //! | file | what it does |
 //! |---|---|
 //! | `mod.rs` | options, and which view is wanted |
+//! | `check.rs` | every kernel beside the reference |
 //! | `text.rs` | the plan for people: dispatches by layer, decisions, memory |
 //! | `fold.rs` | layers that are alike are shown once |
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
 //! | `kernel.rs` | kernel text in WGSL, MSL or SPIR-V |
 
+mod check;
 mod dot;
 mod fold;
 mod kernel;
@@ -32,7 +34,8 @@ use std::path::{Path, PathBuf};
     after_help = "Examples:\n  quarrel plan smollm2\n  quarrel plan smollm2 --phase prefill \
 --no-fuse\n  quarrel plan smollm2 --kernel product_1 --emit msl\n  quarrel devices --json > \
 facts.json; quarrel plan smollm2 --for facts.json --json\n  quarrel plan smollm2 --format dot | dot \
--Tsvg > plan.svg\n  quarrel plan smollm2 --stage graph\n  quarrel plan --synthetic llama-8b:Q4_0"
+-Tsvg > plan.svg\n  quarrel plan smollm2 --stage graph\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
+quarrel plan smollm2 --check"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -58,6 +61,8 @@ pub(crate) struct Args {
     /// Show a stage before the plan
     #[arg(long, value_enum)]
     stage: Option<Stage>,
+    #[command(flatten)]
+    check: check::CheckArgs,
     #[command(flatten)]
     plan: PlanArgs,
 }
@@ -103,6 +108,9 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
         Model::bind(args.model.name()?, args.model.source(&args.plan.mapping)?, &args.plan)?;
     if let Some(Stage::Graph) = args.stage {
         return output::text(&model.graph.to_string());
+    }
+    if args.check.wanted() {
+        return check::execute(args, &model);
     }
     let facts = match &args.facts {
         Some(path) => read_facts(path)?,
