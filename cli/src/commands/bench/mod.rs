@@ -82,7 +82,8 @@ pub(crate) struct Args {
     /// 2), with the reference's
     #[arg(long, conflicts_with = "kernels")]
     check: bool,
-    /// Run llama.cpp's llama-bench on the same file, for the same tests, and show the ratio
+    /// Run llama.cpp's llama-bench on the same file, for the same tests, and show the ratio; for a
+    /// synthetic shape and for --weights a file is written for it and removed afterwards
     #[arg(long, value_name = "LLAMA-BENCH", conflicts_with = "check")]
     vs: Option<PathBuf>,
     /// Write all there is to say about the run to a Markdown file; kernels are timed for it
@@ -152,16 +153,17 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     let needs = needs(args)?;
     args.report.as_deref().map_or(Ok(()), report::check)?;
     let source = args.model.source(&args.plan.mapping)?;
-    let file = match &args.vs {
-        Some(program) => Some((program, llama::file(args, program, &source)?)),
-        None => None,
-    };
+    args.vs.as_deref().map_or(Ok(()), llama::check)?;
     let device = Device::start(&args.plan);
     let model = Model::bind(args.model.name()?, source, &args.plan)?;
     let gpu = device.wait()?.gpu("quarrel bench")?;
     // Before Quarrel takes the device's memory, and its time if the other program fails.
+    let file = match &args.vs {
+        Some(program) => Some((program, llama::file(args, &model.source)?)),
+        None => None,
+    };
     let mut vs = match &file {
-        Some((program, file)) => Some(llama::run(args, program, file)?),
+        Some((program, file)) => Some(llama::run(args, program, file.path())?),
         None => None,
     };
     let mut facts = gpu.facts();
@@ -186,7 +188,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
         vs,
     };
     if let (Some(path), Some(sample)) = (&args.report, &sample) {
-        let file = file.as_ref().map(|(_, file)| file.as_path());
+        let file = file.as_ref().map(|(_, file)| file.path());
         report::write(path, &report::text(args, &model, &facts, &output, sample, file))?;
     }
     match args.json {
