@@ -1,6 +1,5 @@
 //! The weights as the plan expands them at load, for the reference to compute with the same.
 
-use half::{bf16, f16};
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::Graph;
 use quarrel_ir::plan::Plan;
@@ -52,11 +51,9 @@ impl WeightSource for AsLoaded<'_> {
         };
         let mut floats = vec![0.0; from.elements() as usize];
         from.format.dequantize(&bytes, &mut floats);
-        let halves = floats.into_iter().flat_map(|x| match to.format {
-            Format::BF16 => bf16::from_f32(x).to_le_bytes(),
-            _ => f16::from_f32(x).to_le_bytes(),
-        });
-        Ok(Cow::Owned(halves.collect()))
+        let mut expanded = vec![0; floats.len() * to.format.block_bytes()];
+        to.format.store(&floats, &mut expanded);
+        Ok(Cow::Owned(expanded))
     }
 
     fn release(&self, name: &str) {

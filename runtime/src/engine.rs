@@ -161,6 +161,27 @@ impl Engine {
         self.program(phase)?.record(pass, &self.pipelines, dims, index..index + 1)
     }
 
+    /// Bind groups for a program of the plan's kernels over the plan's buffers and, after them,
+    /// `extra`.
+    pub(crate) fn prepare(
+        &self,
+        program: &quarrel_ir::plan::Program,
+        extra: &[wgpu::Buffer],
+    ) -> Prepared {
+        let buffers: Vec<wgpu::Buffer> = self.buffers.iter().chain(extra).cloned().collect();
+        Prepared::new(&self.gpu, program, &self.pipelines, &buffers)
+    }
+
+    /// Records all of a prepared program.
+    pub(crate) fn record_prepared(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        program: &Prepared,
+        dims: StepDims,
+    ) -> Result<(), RuntimeError> {
+        program.record(pass, &self.pipelines, dims, 0..program.len())
+    }
+
     /// Submits dispatch `index` of a program alone.
     pub(crate) fn submit_one(
         &self,

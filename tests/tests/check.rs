@@ -119,50 +119,166 @@ fn some_layers() {
     expect_passed(&report, "layers 0 and 2");
     assert_eq!((report.layers, report.chain.logits), (Some(vec![0, 2]), None));
     // What is wrong in a layer that is not compared does not show in those that are.
-    let broken = break_in(&plan, &graph, 3);
+    let broken = break_in_layer(&plan, 3);
     let report = run(&graph, &broken, &weights, &script);
     assert!(report.passed, "{:?}", report.first);
+    let all = Script { layers: Layers::All, ..script };
+    let report = run(&graph, &broken, &weights, &all);
+    let first = report.first.clone().unwrap();
+    assert_eq!((first.kernel.as_str(), first.at.layer), ("broken_1", Some(3)), "{first:?}");
+    assert_eq!(diverging(&report), ["broken_0", "broken_1"].map(String::from).into());
 }
 
-/// The plan with the last product of layer `layer` made to add where it multiplies, in a kernel of its
-/// own.
-fn break_in(plan: &Plan, graph: &Graph, layer: u32) -> Plan {
+/// The plan with the residual sum after the feed-forward network of `layer` missing a term, in kernels
+/// that only this layer has: `broken_0` decodes, `broken_1` is for prompts.
+fn break_in_layer(plan: &Plan, layer: u32) -> Plan {
     let mut plan = plan.clone();
-    let _ = graph;
-    for program in 0..plan.programs.len() {
-        let of_layer = |d: &&mut quarrel_ir::plan::Dispatch| d.layer == Some(layer);
-        let Some(dispatch) = plan.programs[program].dispatches.iter_mut().rfind(of_layer) else {
-            continue;
-        };
+    for program in 0..2 {
+        let place = plan.programs[program].dispatches.iter().rposition(|d| d.layer == Some(layer));
+        let dispatch = &mut plan.programs[program].dispatches[place.unwrap()];
         let mut kernel = plan.kernels[dispatch.kernel.0 as usize].clone();
         dispatch.kernel = KernelId(plan.kernels.len() as u32);
         kernel.name = format!("broken_{program}");
-        kernel.wgsl = mutate(&kernel.wgsl, " + ", " - ").unwrap();
+        kernel.wgsl = without_a_term(&kernel.wgsl).unwrap();
         plan.kernels.push(kernel);
     }
     plan
 }
 
-/// The text with the last `from` inside the function that stores made `to`.
-fn mutate(wgsl: &str, from: &str, to: &str) -> Option<String> {
-    let start = wgsl.find("fn post_0")?;
-    let end = start + wgsl[start..].find("\n}\n")?;
-    let at = start + wgsl[start..end].rfind(from)?;
-    Some([&wgsl[..at], to, &wgsl[at + from.len()..]].concat())
+/// The text with the first sum of two names made the first of them.
+fn without_a_term(wgsl: &str) -> Option<String> {
+    let sum = |line: &str| {
+        let (name, sum) = line.trim().strip_prefix("let ")?.split_once(" = ")?;
+        let (a, b) = sum.strip_suffix(';')?.split_once(" + ")?;
+        let is_name = |text: &str| text.starts_with('e') && text[1..].parse::<u32>().is_ok();
+        (is_name(a) && is_name(b)).then(|| format!("    let {name} = {a};"))
+    };
+    let (line, other) = wgsl.lines().find_map(|line| Some((line, sum(line)?)))?;
+    Some(wgsl.replacen(line, &other, 1))
 }
 
-/// A way to break kernels: what is replaced by what.
-const BREAKS: [(&str, &str, &str); 7] = [
-    ("a sign", "product", " + "),
-    ("a missing term", "product", " + value"),
-    ("an epsilon", "product", "0.00001"),
-    ("a tile", "product", "tile"),
-    ("a scale", "attention", "scale"),
-    ("a position", "attention", "position"),
-    ("the largest", "sampling", ">"),
+/// A way to break a kernel: what it is, an op that the kernel computes, and what is replaced by what.
+type Break = (&'static str, &'static str, &'static str, &'static str);
+
+const BREAKS: [Break; 8] = [
+    ("the other direction of a rotation", "rope", "select(-e", "select(e"),
+    ("a larger epsilon", "rms_normalize", "1e-5f", "1e-2f"),
+    (
+        "a cache row off by one",
+        "append",
+        "cache_row(slots[n], positions[n])",
+        "cache_row(slots[n], positions[n] + 1u)",
+    ),
+    ("the last row of a tile off by one", "silu", "min(first + slot", "min(first + 1u + slot"),
+    ("a sign in an activation", "silu", "exp(min(-e", "exp(min(e"),
+    ("the newest position not seen", "attention", "<= at_0", "< at_0"),
+    ("another row of the table", "embed", "tokens[row]", "(tokens[row] ^ 1u)"),
+    ("one of two rows of weights", "silu", "sums[slot + 1u] = sum_1", "sums[slot + 1u] = sum_0"),
 ];
 
+/// Whether any dispatch of the kernel computes `op`.
+fn computes(plan: &Plan, kernel: usize, op: &str) -> bool {
+    let mut dispatches = plan.programs.iter().flat_map(|program| &program.dispatches);
+    dispatches.any(|d| d.kernel.0 as usize == kernel && d.ops.iter().any(|own| own.op == op))
+}
+
+fn small() -> (Graph, RandomWeights, Plan) {
+    let variant = Variant::default();
+    let (graph, weights) = (variant.graph(), RandomWeights::new(1, variant.tensors()));
+    let options = PlanOptions { context: 64, chunk: 9, ..PlanOptions::default() };
+    let plan = compile(&graph, &gpu().facts(), &options).unwrap();
+    (graph, weights, plan)
+}
+
+/// Every break of every kernel that it can be done to is found, there and nowhere else.
 #[test]
 fn a_broken_kernel_is_named() {
-    let _ = (BREAKS, Phase::Decode);
+    let (graph, weights, plan) = small();
+    let script = script(Variant::default().vocabulary, 20);
+    for (what, op, from, to) in BREAKS {
+        let mut tried = 0;
+        for kernel in 0..plan.kernels.len() {
+            let text = &plan.kernels[kernel].wgsl;
+            if !computes(&plan, kernel, op) || !text.contains(from) {
+                continue;
+            }
+            let mut broken = plan.clone();
+            broken.kernels[kernel].wgsl = text.replacen(from, to, 1);
+            expect_named(&graph, &broken, &weights, &script, kernel, what);
+            tried += 1;
+        }
+        assert!(tried > 0, "{what}: no kernel has {from:?}");
+    }
+}
+
+fn expect_named(
+    graph: &Graph,
+    broken: &Plan,
+    weights: &RandomWeights,
+    script: &Script,
+    kernel: usize,
+    what: &str,
+) {
+    let name = &broken.kernels[kernel].name;
+    let report = run(graph, broken, weights, script);
+    assert!(!report.passed, "{what} in {name} was not noticed");
+    assert_eq!(diverging(&report), [name.clone()].into(), "{what} in {name}");
+    let first = report.first.unwrap();
+    assert_eq!((&first.kernel, first.in_chain), (name, false), "{what}: {first:?}");
+    println!("{what} in {name}: {:.1e} of {}", first.at.difference.relative, first.at.value);
+}
+
+/// A residual sum without one of its terms, a token that is not the best, a score that is not put back.
+#[test]
+fn broken_sums_and_samplers_are_named() {
+    let (graph, weights, plan) = small();
+    let script = script(Variant::default().vocabulary, 20);
+    let sum = (0..plan.kernels.len()).find_map(|kernel| {
+        let product = plan.kernels[kernel].family == "product" && computes(&plan, kernel, "add");
+        product.then(|| without_a_term(&plan.kernels[kernel].wgsl)).flatten().map(|w| (kernel, w))
+    });
+    let sampler = |name: &str, from: &str, to: &str| {
+        let kernel = plan.kernels.iter().position(|kernel| kernel.name == name).unwrap();
+        let text = &plan.kernels[kernel].wgsl;
+        assert!(text.contains(from), "{name} has no {from:?}");
+        (kernel, text.replace(from, to))
+    };
+    let broken = [
+        ("a missing term", sum.unwrap()),
+        (
+            "a token that is not the best",
+            sampler("greedy", "best.token, best", "best.token ^ 1u, best"),
+        ),
+        (
+            "the largest of three",
+            sampler(
+                "greedy",
+                "max(max(keys.x, keys.y), max(keys.z, keys.w))",
+                "max(max(keys.x, keys.y), keys.z)",
+            ),
+        ),
+        (
+            "a position that stays",
+            sampler("sample", "position + 1u, status == LIVE", "position, status == LIVE"),
+        ),
+    ];
+    for (what, (kernel, wgsl)) in broken {
+        let mut broken = plan.clone();
+        broken.kernels[kernel].wgsl = wgsl;
+        expect_named(&graph, &broken, &weights, &script, kernel, what);
+    }
+}
+
+/// Kernels that are right alone, in an order that is not.
+#[test]
+fn a_wrong_order_shows_in_the_chain() {
+    let (graph, weights, mut plan) = small();
+    let decode = plan.programs.iter_mut().find(|program| program.phase == Phase::Decode).unwrap();
+    // The product after attention runs before it.
+    let layer: Vec<usize> =
+        (0..decode.dispatches.len()).filter(|i| decode.dispatches[*i].layer == Some(0)).collect();
+    decode.dispatches.swap(layer[1], layer[2]);
+    let report = run(&graph, &plan, &weights, &script(Variant::default().vocabulary, 20));
+    assert!(diverging(&report).is_empty(), "{:?}", report.first);
+    assert!(!report.passed && report.first.unwrap().in_chain, "{:?}", report.chain);
 }

@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 /// The kernels of one step.
 #[derive(Debug, Serialize)]
-pub(super) struct Kernels {
+pub(in crate::commands) struct Kernels {
     /// `decode` or `prefill`.
     name: &'static str,
     /// Tokens of the step, all sequences together.
@@ -54,7 +54,7 @@ struct Row {
 }
 
 /// Times the kernels of `step`, which took so many microseconds in its test.
-pub(super) fn measure(
+pub(in crate::commands) fn measure(
     session: &mut Session,
     (step, test_step_us): (BenchStep, Option<f64>),
     clock: KernelClock,
@@ -152,7 +152,7 @@ pub(super) fn ratio(a: f64, b: f64) -> f64 {
 
 impl Kernels {
     /// The table for people.
-    pub(super) fn table(&self) -> Table {
+    pub(in crate::commands) fn table(&self) -> Table {
         let mut table = Table::new([
             "kernel",
             "dispatches",
@@ -194,7 +194,7 @@ impl Kernels {
     }
 
     /// What the table shows.
-    pub(super) fn heading(&self) -> String {
+    pub(in crate::commands) fn heading(&self) -> String {
         let mut text = format!("kernels of a {} step of {} token", self.name, self.n);
         // Writing to a string does not fail.
         let _ = write!(text, "{}", if self.n == 1 { "" } else { "s" });

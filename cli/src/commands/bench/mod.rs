@@ -12,12 +12,12 @@
 //! | `report.rs`, `system.rs` | everything in one Markdown file; the machine and the day |
 
 mod check;
-mod kernels;
+pub(super) mod kernels;
 mod llama;
 mod measure;
 mod print;
 mod report;
-mod roofline;
+pub(super) mod roofline;
 mod system;
 
 use crate::backend::{Device, GpuModel};

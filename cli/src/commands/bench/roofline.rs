@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// Measured speed of a device; what was not measured bounds nothing.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(super) struct Roofline {
+pub(in crate::commands) struct Roofline {
     /// Bytes a second of a copy, read plus written.
     pub(super) bytes_per_s: Option<f64>,
     /// F32 multiply-adds a second, each counted as two operations.
@@ -18,7 +18,7 @@ pub(super) struct Roofline {
 
 impl Roofline {
     /// That of a device whose speed was measured.
-    pub(super) fn of(facts: &DeviceFacts, flops_per_s: Option<f64>) -> Roofline {
+    pub(in crate::commands) fn of(facts: &DeviceFacts, flops_per_s: Option<f64>) -> Roofline {
         let DeviceFacts { copy_bytes_per_s: bytes_per_s, dispatch_us, .. } = *facts;
         Roofline { bytes_per_s, flops_per_s, dispatch_us }
     }

@@ -7,12 +7,14 @@
 //! | `text.rs` | the plan for people: dispatches by layer, decisions, memory |
 //! | `fold.rs` | layers that are alike are shown once |
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
+//! | `measure.rs` | what each kernel takes |
 //! | `kernel.rs` | kernel text in WGSL, MSL or SPIR-V |
 
 mod check;
 mod dot;
 mod fold;
 mod kernel;
+mod measure;
 mod text;
 
 use crate::backend::Device;
@@ -21,8 +23,10 @@ use crate::model::{Model, Named};
 use crate::options::PlanArgs;
 use crate::output;
 use clap::ValueEnum;
+use measure::Measured;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::plan::{self, Plan};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Show the compiled plan
@@ -61,6 +65,10 @@ pub(crate) struct Args {
     /// Show a stage before the plan
     #[arg(long, value_enum)]
     stage: Option<Stage>,
+    /// Measure what each kernel takes on this device, beside the least it could take, and what it
+    /// costs that dispatches wait for each other
+    #[arg(long, conflicts_with_all = ["facts", "kernel", "emit", "stage"])]
+    measure: bool,
     #[command(flatten)]
     check: check::CheckArgs,
     #[command(flatten)]
@@ -112,17 +120,33 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     if args.check.wanted() {
         return check::execute(args, &model);
     }
-    let facts = match &args.facts {
-        Some(path) => read_facts(path)?,
-        None => Device::start(&args.plan).wait()?.gpu("quarrel plan")?.facts(),
+    let (facts, gpu) = match &args.facts {
+        Some(path) => (read_facts(path)?, None),
+        None => {
+            let gpu = Device::start(&args.plan).wait()?.gpu("quarrel plan")?;
+            (gpu.facts(), Some(gpu))
+        }
     };
     let context = args.plan.context(model.summary.context_length);
     let options = args.plan.plan_options(context, 1);
     let plan = quarrel_compiler::compile(&model.graph, &facts, &options)?;
-    show(args, &model, &plan)
+    let measured = match gpu.filter(|_| args.measure) {
+        Some(gpu) => Some(measure::measure(args, &model, &gpu, &plan)?),
+        None => None,
+    };
+    show(args, &model, &plan, measured.as_ref())
 }
 
-fn show(args: &Args, model: &Model, plan: &Plan) -> Result<()> {
+/// What `--json` prints: the plan and, with `--measure`, what was measured.
+#[derive(Serialize)]
+struct Output<'a> {
+    #[serde(flatten)]
+    plan: &'a Plan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured: Option<&'a Measured>,
+}
+
+fn show(args: &Args, model: &Model, plan: &Plan, measured: Option<&Measured>) -> Result<()> {
     let program = plan.program(args.phase.planned()).ok_or_else(|| {
         CliError::Failure("a bug in Quarrel, please report it: the plan lacks a program".into())
     })?;
@@ -131,8 +155,11 @@ fn show(args: &Args, model: &Model, plan: &Plan) -> Result<()> {
         return kernel::show(plan, program, args.kernel.as_deref(), language);
     }
     match if args.json { View::Json } else { args.format } {
-        View::Text => output::text(&text::plan(&model.name, plan, program)),
-        View::Json => output::json(plan),
+        View::Text => {
+            let measured = measured.map(Measured::text).unwrap_or_default();
+            output::text(&(text::plan(&model.name, plan, program) + &measured))
+        }
+        View::Json => output::json(&Output { plan, measured }),
         View::Dot => output::text(&dot::program(plan, program)),
     }
 }

@@ -1,0 +1,73 @@
+//! `--measure`: what each kernel takes on this device beside what it should, and what it costs that
+//! dispatches wait for each other.
+
+use super::{Args, Phase};
+use crate::backend::GpuModel;
+use crate::commands::bench::kernels::{self, Kernels};
+use crate::commands::bench::roofline::Roofline;
+use crate::error::Result;
+use crate::model::Model;
+use quarrel_ir::plan;
+use quarrel_runtime::{BarrierCost, BenchStep, Gpu, KernelClock};
+use serde::Serialize;
+
+/// Positions before the token of a decode step, where the context holds as many.
+const DEPTH: u32 = 1024;
+
+/// What was measured of one program, with the kernel that chooses the token after a decode step.
+#[derive(Debug, Serialize)]
+pub(super) struct Measured {
+    /// By kernel, the one that loses most first.
+    kernels: Kernels,
+    /// What waiting costs; `None` where there is no memory to measure it.
+    barriers: Option<BarrierCost>,
+}
+
+/// Times the kernels of the program that `args` shows, for the step that the plan's view is of.
+pub(super) fn measure(
+    args: &Args,
+    model: &Model,
+    gpu: &Gpu,
+    plan: &plan::Plan,
+) -> Result<Measured> {
+    let facts = gpu.facts();
+    let roofline = Roofline::of(&facts, Some(gpu.measure_flops()?));
+    let clock = match facts.timestamps_inside_passes {
+        true => KernelClock::Timestamps,
+        false => KernelClock::Repetition,
+    };
+    let (step, phase) = match args.phase {
+        Phase::Decode => {
+            let depth = DEPTH.min(plan.options.context).saturating_sub(1);
+            (BenchStep::Decode { depth }, plan::Phase::Decode)
+        }
+        Phase::Prefill => {
+            (BenchStep::Prefill { depth: 0, tokens: plan.options.chunk }, plan::Phase::Prefill)
+        }
+    };
+    let compiled = GpuModel::of(gpu.clone(), plan.clone());
+    let mut session = compiled.load(model.source.weights(), &[phase, plan::Phase::Greedy])?;
+    let kernels = kernels::measure(&mut session, (step, None), clock, &roofline)?;
+    let barriers = session.bench_barriers(step)?;
+    Ok(Measured { kernels, barriers })
+}
+
+impl Measured {
+    /// The table for people.
+    pub(super) fn text(&self) -> String {
+        let barriers = match self.barriers {
+            None => "barriers: not measured, for that takes more than 2 GiB of memory\n".to_owned(),
+            Some(BarrierCost { step_us, apart_us }) => format!(
+                "barriers: {:.1} µs of a step. Its dispatches take {step_us:.1} µs as they are, and \
+                 {apart_us:.1} µs with memory of their own for all that each writes, so that none \
+                 waits for another\n",
+                step_us - apart_us
+            ),
+        };
+        format!(
+            "\nmeasured: {}\n\n{}\n{barriers}",
+            self.kernels.heading(),
+            self.kernels.table().render()
+        )
+    }
+}
