@@ -7,7 +7,7 @@ use crate::options::PlanArgs;
 use crate::output;
 use crate::store::Store;
 use crate::text::{self, Text};
-use quarrel_ir::graph::{Addressing, Graph, StateDecl};
+use quarrel_ir::graph::{Graph, StateFormat};
 use quarrel_ir::weight::{TensorInfo, WeightSource};
 use quarrel_models::arch::{self, ArchFile, Facts, Summary};
 use quarrel_models::gguf::{GgufFile, Metadata};
@@ -216,8 +216,7 @@ impl Model {
         let mut graph =
             file.build_for(facts, context.into()).map_err(|error| blame(Some(file), error))?;
         if let Some(format) = plan.state_format() {
-            let kept = |state: &&mut StateDecl| state.addressing == Addressing::Append;
-            graph.states.iter_mut().filter(kept).for_each(|state| state.format = format);
+            note_kept(&graph.store_caches_as(format), format);
         }
         if let Some(warning) = arch::unused_tensors(file, &graph, facts) {
             output::remark(&rendered(&warning));
@@ -225,6 +224,14 @@ impl Model {
         let summary = arch::summary(&graph, facts);
         let arch = format!("{} ({})", file.name(), file.file_name());
         Ok(Model { name: name.into(), source, graph, summary, arch })
+    }
+
+    /// The formats in which keys and values are kept, each once.
+    pub(crate) fn kept(&self) -> Vec<&'static str> {
+        let caches = self.graph.caches().into_iter();
+        // Ids of the graph's own states.
+        let names = caches.map(|id| self.graph.states[id.0 as usize].format.name());
+        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
     /// Checks that tokenizer and logits agree on the number of tokens.
@@ -238,6 +245,18 @@ impl Model {
             ))
         })
     }
+}
+
+/// Tells the user which keys and values are not kept in the format that was asked for.
+fn note_kept(states: &[String], asked: StateFormat) {
+    let Some((first, others)) = states.split_first() else { return };
+    let others = if others.is_empty() { "".into() } else { format!(" and {} more", others.len()) };
+    output::remark(&format!(
+        "note: the heads of {first}{others} are no multiples of {} elements, so they are not kept in \
+         {} but as without the option\n",
+        StateFormat::BLOCK,
+        asked.name()
+    ));
 }
 
 /// The folder in which users keep architecture files.

@@ -27,9 +27,14 @@ pub(crate) struct PlanArgs {
     /// Compile the graph op by op
     #[arg(long)]
     pub(crate) no_fuse: bool,
-    /// Precision of products, and of keys and values
+    /// Precision of products, and of keys and values where --kv does not say
     #[arg(long, value_enum, default_value_t = Precision::Auto)]
     pub(crate) precision: Precision,
+    /// How keys and values are kept: F32, F16 or Q8_0 (blocks of 32 elements in 8 bits with a scale,
+    /// about half of F16) [default: F16, or F32 with --precision f32]
+    #[arg(long, value_name = "FORMAT", visible_aliases = ["kv-cache", "cache-type"],
+          value_parser = cache_format)]
+    pub(crate) kv: Option<StateFormat>,
     /// Positions that a sequence may have [default: the model's own, at most 4096]
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..))]
@@ -68,10 +73,10 @@ impl PlanArgs {
 
     /// How keys and values are stored, where it is not as the graph says.
     pub(crate) fn state_format(&self) -> Option<StateFormat> {
-        match self.precision {
+        self.kv.or(match self.precision {
             Precision::Auto => None,
             Precision::F32 => Some(StateFormat::F32),
-        }
+        })
     }
 
     /// Options of a plan for `context` positions that yields logits of up to `out_rows` rows.
@@ -84,13 +89,19 @@ impl PlanArgs {
             out_rows: out_rows.clamp(1, chunk),
             fuse: !self.no_fuse,
             weights: self.weights,
-            state: None,
+            state: self.state_format(),
             precision: match self.precision {
                 Precision::Auto => plan::Precision::Auto,
                 Precision::F32 => plan::Precision::F32,
             },
         }
     }
+}
+
+/// A format that keys and values can be kept in.
+fn cache_format(text: &str) -> Result<StateFormat, String> {
+    let named = StateFormat::ALL.into_iter().find(|f| f.name().eq_ignore_ascii_case(text));
+    named.ok_or_else(|| "keys and values can be kept in f32, f16 or q8_0".into())
 }
 
 /// A format that weights can be expanded to.

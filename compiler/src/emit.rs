@@ -1,7 +1,7 @@
 //! Emission: launches and memory become a plan.
 
 use crate::error::CompileError;
-use crate::lower::{IoBuffer, Launch, Resource, WeightTable, state_format};
+use crate::lower::{IoBuffer, Launch, Resource, WeightTable, row_bytes};
 use crate::memory::{Assigned, Pool, value_bytes};
 use crate::region::{Region, label};
 use quarrel_ir::graph::{Graph, Op, StateId, ValueId};
@@ -44,8 +44,7 @@ impl<'a> Emission<'a> {
             .iter()
             .map(|state| {
                 let rows = state.addressing.rows(options.context, options.step_tokens());
-                let elements = u64::from(options.slots) * u64::from(rows) * state.width();
-                let bytes = elements * state_format(state, options).bytes();
+                let bytes = u64::from(options.slots) * u64::from(rows) * row_bytes(state);
                 push(&mut buffers, &state.name, bytes, BufferRole::State)
             })
             .collect();

@@ -32,8 +32,10 @@ use emit::Emission;
 use lower::{Context, Launch, Splits, WeightTable};
 use memory::Pool;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::graph::{Graph, ValueId};
-use quarrel_ir::plan::{ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, Rewind, identity};
+use quarrel_ir::graph::{Graph, StateFormat, ValueId};
+use quarrel_ir::plan::{
+    Decision, ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, Rewind, identity,
+};
 use region::Region;
 
 /// Compiles `graph` for `device`.
@@ -49,11 +51,12 @@ pub fn compile(
     graph.verify()?;
     limits::check_options(graph, options)?;
     let original = graph;
-    let graph = &canonical(graph)?;
+    let mut graph = canonical(graph)?;
+    let mut decisions = store_caches(&mut graph, options);
+    let graph = &graph;
     let output = graph.output().ok_or_else(|| {
         CompileError::Graph(quarrel_ir::graph::VerifyError::NoOutput(graph.name.clone()))
     })?;
-    let mut decisions = Vec::new();
     let mut phases = Vec::new();
     for (name, phase) in [("decode", Phase::Decode), ("prefill", Phase::Prefill)] {
         let fused = fuse::fuse(graph, phase, options);
@@ -97,6 +100,20 @@ pub fn compile(
     };
     plan.verify()?;
     Ok(plan)
+}
+
+/// Stores keys and values as the options say; what is said of those whose rows cannot be.
+fn store_caches(graph: &mut Graph, options: &PlanOptions) -> Vec<Decision> {
+    let Some(format) = options.state else { return Vec::new() };
+    let others = graph.store_caches_as(format);
+    let (Some(first), name) = (others.first(), format.name()) else { return Vec::new() };
+    vec![Decision {
+        at: format!("{first} and {} more", others.len() - 1),
+        layer: None,
+        rule: "store-caches".into(),
+        taken: false,
+        reason: format!("heads are not whole blocks of {} for {name}", StateFormat::BLOCK),
+    }]
 }
 
 /// The canonical form of a verified graph, whose values and states are those that plans name.

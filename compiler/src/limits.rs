@@ -2,7 +2,7 @@
 //! what is wrong here is the user's to change and no bug.
 
 use crate::error::CompileError;
-use crate::lower::state_format;
+use crate::lower::row_bytes;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, Input, Op};
 use quarrel_ir::plan::{Buffer, BufferRole, PlanOptions};
@@ -41,10 +41,8 @@ pub fn check_states(
 ) -> Result<(), CompileError> {
     for state in &graph.states {
         let rows = state.addressing.rows(options.context, options.step_tokens());
-        let bytes = u64::from(options.slots)
-            .saturating_mul(rows.into())
-            .saturating_mul(state.width())
-            .saturating_mul(state_format(state, options).bytes());
+        let bytes =
+            u64::from(options.slots).saturating_mul(rows.into()).saturating_mul(row_bytes(state));
         let what = format!("{rows} rows of the state {:?}", state.name);
         fits(what, bytes, device, instead("--ctx", options))?;
     }

@@ -2,6 +2,7 @@
 
 use crate::gpu::Gpu;
 use quarrel_ir::facts::DeviceKind;
+use quarrel_ir::graph::StateFormat;
 use quarrel_ir::plan::{BufferRole, Plan, PlanOptions};
 use serde::Serialize;
 
@@ -55,6 +56,8 @@ pub struct Shortage {
     pub device: String,
     /// Slots and context length of the plan.
     pub options: (u32, u32),
+    /// Whether its keys and values are kept in 8 bits already.
+    pub small_states: bool,
 }
 
 impl Shortage {
@@ -74,7 +77,12 @@ impl Shortage {
             }
             _ => 0,
         };
-        let batch = if slots > 1 { ", fewer sequences at once" } else { "" };
+        let batch = match (slots > 1, self.small_states || states == 0) {
+            (true, true) => ", fewer sequences at once",
+            (true, false) => ", fewer sequences at once, --kv q8_0",
+            (false, true) => "",
+            (false, false) => ", --kv q8_0",
+        };
         if fits >= 64 {
             format!("Use --ctx {fits} or less{batch}, or a file with fewer bits a weight")
         } else {
@@ -102,7 +110,9 @@ pub fn verdict(plan: &Plan, device: &str, available: u64) -> Result<MemoryNeeds,
         return Ok(needs);
     }
     let PlanOptions { slots, context, .. } = plan.options;
-    Err(Shortage { needs, available, device: device.to_owned(), options: (slots, context) })
+    let small_states = plan.options.state == Some(StateFormat::Q8);
+    let (device, options) = (device.to_owned(), (slots, context));
+    Err(Shortage { needs, available, device, options, small_states })
 }
 
 /// Bytes that buffers may take on this device: its own memory where it has some, and the system's
@@ -151,14 +161,15 @@ mod tests {
 
     fn shortage(weights: u64, states: u64, available: u64) -> String {
         let needs = MemoryNeeds { weights, states, activations: 10_000_000 };
-        Shortage { needs, available, device: "a GPU".into(), options: (1, 4096) }.to_string()
+        let (device, options) = ("a GPU".into(), (1, 4096));
+        Shortage { needs, available, device, options, small_states: false }.to_string()
     }
 
     #[test]
     fn the_verdict_names_a_context_that_fits() {
         let text = shortage(1_000_000_000, 1_000_000_000, 1_510_000_000);
         assert!(text.contains("needs 2.0 GB (1.0 GB of weights, 1.0 GB of states"), "{text}");
-        assert!(text.contains("--ctx 2048 or less"), "{text}");
+        assert!(text.contains("--ctx 2048 or less, --kv q8_0, or"), "{text}");
     }
 
     #[test]

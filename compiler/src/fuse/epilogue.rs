@@ -2,7 +2,7 @@
 
 use super::Fusion;
 use crate::region::{Anchor, ProductAnchor, UnitGroup, is_leaf, label, storage};
-use quarrel_ir::graph::{NormKind, Op, Rope, RopeStyle, Type, ValueId};
+use quarrel_ir::graph::{NormKind, Op, Rope, RopeStyle, StateFormat, Type, ValueId};
 use quarrel_ir::plan::Place;
 use quarrel_kernels::product::Order;
 use std::collections::BTreeSet;
@@ -60,6 +60,13 @@ impl Fusion<'_> {
                 (format!("{what} needs only sums of its own element"), Order::Plain)
             }
             Op::Reshape(_) => (String::new(), Order::Plain),
+            Op::Append if self.appends_blocks(value) => {
+                return Err(format!(
+                    "{what} rounds whole blocks of {} elements, of which several workgroups may \
+                     compute parts",
+                    StateFormat::BLOCK
+                ));
+            }
             Op::Append => {
                 (format!("{what} stores finished elements straight to the cache"), Order::Plain)
             }
@@ -99,6 +106,12 @@ impl Fusion<'_> {
         }
         self.join_groups(region, &groups, value, order);
         Ok(reason)
+    }
+
+    /// Whether `value` appends to a state whose elements are rounded together.
+    fn appends_blocks(&self, value: ValueId) -> bool {
+        let Type::State(state) = self.graph.node(value).ty else { return false };
+        self.graph.states[state.0 as usize].format == StateFormat::Q8
     }
 
     /// Whether the sum over experts `value` can be taken by the product that yields its terms.

@@ -6,7 +6,7 @@ use crate::error::CompileError;
 use crate::region::{Region, storage};
 use quarrel_ir::graph::{Attention, Op, RunDim, StateId, Type, ValueId};
 use quarrel_ir::plan::{Access, Cost, Extent};
-use quarrel_kernels::attention::AttentionKernel;
+use quarrel_kernels::attention::{AttentionKernel, CacheRows};
 use quarrel_kernels::shader::Binding;
 
 /// Lowers an attention op.
@@ -29,6 +29,9 @@ pub fn lower(
         Resource::Io(IoBuffer::Positions),
         split.map_or(Resource::Value(result), |split| split.partials(result)),
     ];
+    let scales = kernel.scales().into_iter();
+    let states = scales.map(|(_, keys)| if keys { operands.keys } else { operands.values });
+    resources.extend(states.map(Resource::State));
     resources.extend(own.resources());
     let bindings: Vec<Binding> = kernel.bindings();
     debug_assert!(bindings.iter().filter(|b| b.access == Access::Write).count() == 1);
@@ -90,7 +93,7 @@ impl Operands {
         };
         let rows = |state: StateId| &graph.states[state.0 as usize].row;
         let (kv_heads, key_size, value_size) = (rows(keys)[0], rows(keys)[1], rows(values)[1]);
-        let bytes = |state, size| size * context.state_format(state).bytes();
+        let bytes = |state| super::row_bytes(context.state(state));
         Operands {
             attention: *attention,
             q: operands[0],
@@ -100,7 +103,7 @@ impl Operands {
             kv_heads,
             key_size,
             value_size,
-            row_bytes: kv_heads * (bytes(keys, key_size) + bytes(values, value_size)),
+            row_bytes: bytes(keys) + bytes(values),
         }
     }
 }
@@ -127,7 +130,8 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         kv_heads,
         key_size: needs.key_size,
         value_size: needs.value_size,
-        context: context.options.context,
+        rows: CacheRows { rows: context.options.context, ring: false },
+        slots: context.options.slots,
         key_format: context.state_format(operands.keys),
         value_format: context.state_format(operands.values),
         count,

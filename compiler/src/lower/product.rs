@@ -376,9 +376,7 @@ fn cost(
     }
     for &output in &region.outputs {
         cost.token_bytes += match graph.node(output).ty {
-            quarrel_ir::graph::Type::State(state) => {
-                graph.states[state.0 as usize].width() * context.state_format(state).bytes()
-            }
+            quarrel_ir::graph::Type::State(state) => super::row_bytes(context.state(state)),
             quarrel_ir::graph::Type::Tensor(ref tensor) => 4 * tensor.width(),
         };
     }

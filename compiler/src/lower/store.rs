@@ -16,6 +16,8 @@ pub enum Step {
     Pair,
     /// Four elements; places count vectors.
     Wide,
+    /// Four elements of a block that is rounded whole: see `blocks.rs`.
+    Block,
 }
 
 impl Step {
@@ -24,7 +26,7 @@ impl Step {
         match self {
             Step::Single => 1,
             Step::Pair => 2,
-            Step::Wide => 4,
+            Step::Wide | Step::Block => 4,
         }
     }
 }
@@ -99,6 +101,7 @@ fn append(
     let element = match format {
         StateFormat::F16 => "u32",
         StateFormat::F32 => "f32",
+        StateFormat::Q8 => unreachable!("blocks are stored by row kernels, through `blocks.rs`"),
     };
     let name = emitter.bindings.name(Resource::State(state), element, Access::Write);
     let rows = emitter.rows_of(state);
@@ -106,7 +109,7 @@ fn append(
     let cell =
         format!("({}({slots}[{row}], {positions}[{row}]) * {width}u + {place})", rows.name());
     let assign = match (format, step) {
-        (StateFormat::F16, _) => {
+        (StateFormat::F16 | StateFormat::Q8, _) => {
             let b = emitter.value(&mut body, x, &second, false);
             format!("{name}[{cell} >> 1u] = pack2x16float(vec2<f32>({a}, {b}));")
         }
@@ -119,17 +122,21 @@ fn append(
     format!("{}    if ({live}[{slots}[{row}]] != 0u) {{ {assign} }}\n", body.text)
 }
 
-/// The step that the stores of `outputs` need: pairs where one packs two halves in a word.
+/// The step that the stores of `outputs` need: pairs where one packs two halves in a word, fours of a
+/// block where one is rounded in blocks.
 pub fn step_of(context: Context<'_>, outputs: &[ValueId], wide: bool) -> Step {
-    let packs = outputs.iter().any(|&output| {
-        match (context.graph.op(output), &context.graph.node(output).ty) {
-            (Op::Append, Type::State(state)) => context.state_format(*state) == StateFormat::F16,
-            _ => false,
-        }
-    });
-    match (packs, wide) {
-        (true, _) => Step::Pair,
-        (false, true) => Step::Wide,
-        (false, false) => Step::Single,
+    let appends = |format: StateFormat| {
+        outputs.iter().any(|&output| {
+            match (context.graph.op(output), &context.graph.node(output).ty) {
+                (Op::Append, Type::State(state)) => context.state_format(*state) == format,
+                _ => false,
+            }
+        })
+    };
+    match (appends(StateFormat::Q8), appends(StateFormat::F16), wide) {
+        (true, ..) => Step::Block,
+        (_, true, _) => Step::Pair,
+        (_, _, true) => Step::Wide,
+        _ => Step::Single,
     }
 }

@@ -80,7 +80,7 @@ pub struct PlanOptions {
     pub fuse: bool,
     /// Format that matrices are expanded to at load; `None` keeps the file's.
     pub weights: Option<Format>,
-    /// Overrides the storage format of states.
+    /// Overrides the storage format of keys and values, where their rows can be stored so.
     pub state: Option<StateFormat>,
     /// What products may round.
     pub precision: Precision,

@@ -91,7 +91,9 @@ impl Maker {
 
     fn state(&mut self, row: &[u64]) -> ValueId {
         let name = format!("{}{}", self.one_of(&NAMES), self.graph.states.len());
-        let format = self.one_of(&StateFormat::ALL);
+        let takes = |format: &StateFormat| format.takes(row);
+        let formats: Vec<StateFormat> = StateFormat::ALL.into_iter().filter(takes).collect();
+        let format = self.one_of(&formats);
         let all = [Addressing::Append, Addressing::Ring { window: 7 }];
         let addressing = self.one_of(&all);
         self.state_of(format, row, addressing, name)

@@ -202,7 +202,11 @@ fn memory(plan: &Plan) -> String {
         let buffers = plan.buffers.iter().filter(|buffer| buffer.role == role).count();
         let whole = bytes(plan.bytes_of(role));
         let s = if buffers == 1 { "" } else { "s" };
-        let _ = writeln!(text, "  {name:<18} {whole:>9} in {buffers} buffer{s}");
+        let kv = match (role, plan.options.state) {
+            (BufferRole::State, Some(format)) => format!(", keys and values in {}", format.name()),
+            _ => String::new(),
+        };
+        let _ = writeln!(text, "  {name:<18} {whole:>9} in {buffers} buffer{s}{kv}");
     }
     for buffer in plan.buffers.iter().filter(|buffer| buffer.role == BufferRole::Activation) {
         let tenants = buffer.tenants.len();
