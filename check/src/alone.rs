@@ -61,8 +61,7 @@ fn prepare(
         (Content::State(state), access) => image(device, steps, done, state, access)?,
         (Content::Weights | Content::Io, _) => return Ok(()),
     };
-    device.put(bound, &words);
-    Ok(())
+    device.put(bound, &words)
 }
 
 /// The rows of a state before a dispatch that changes it, or after all that do.

@@ -65,9 +65,39 @@ impl<'a> Device<'a> {
         self.engine.write(io.live, &[1]);
     }
 
-    /// Writes words through a binding.
-    pub(crate) fn put(&self, bound: &Bound, words: &[u32]) {
-        self.engine.write_at(bound.range.buffer, bound.range.offset, words);
+    /// Writes words through a binding; those of a state's rows plane by plane.
+    pub(crate) fn put(&self, bound: &Bound, words: &[u32]) -> Result<(), CheckError> {
+        let (buffer, offset) = (bound.range.buffer, bound.range.offset);
+        let Content::State(state) = bound.content else {
+            self.engine.write_at(buffer, offset, words);
+            return Ok(());
+        };
+        let rows = self.state(state)?;
+        let mut before = 0;
+        for plane in rows.planes() {
+            let of_row = |row: &[u32]| row[before..before + plane.words].to_vec();
+            // A row's words are those of all planes.
+            let own: Vec<u32> = words.chunks(rows.row_words()).flat_map(of_row).collect();
+            self.engine.write_at(buffer, offset + 4 * plane.first as u64, &own);
+            before += plane.words;
+        }
+        Ok(())
+    }
+
+    /// Reads the words of a state's first rows.
+    fn get_rows(&self, bound: &Bound, rows: Rows, count: usize) -> Result<Vec<u32>, CheckError> {
+        let mut planes = Vec::new();
+        for plane in rows.planes() {
+            let offset = bound.range.offset + 4 * plane.first as u64;
+            let words = self.get(bound.range.buffer, offset, count * plane.words)?;
+            planes.push((words, plane.words));
+        }
+        let row = |at: usize| {
+            let of_plane =
+                move |(words, each): &(Vec<u32>, usize)| words[at * each..(at + 1) * each].to_vec();
+            planes.iter().flat_map(of_plane).collect::<Vec<u32>>()
+        };
+        Ok((0..count).flat_map(row).collect())
     }
 
     /// Runs one dispatch of a step.
@@ -117,7 +147,13 @@ impl<'a> Device<'a> {
             if bound.access != Access::Write || count == 0 {
                 continue;
             }
-            let words = self.get(bound.range.buffer, bound.range.offset, count)?;
+            let words = match bound.content {
+                Content::State(state) => {
+                    let rows = self.state(state)?;
+                    self.get_rows(&bound, rows, count / rows.row_words())?
+                }
+                _ => self.get(bound.range.buffer, bound.range.offset, count)?,
+            };
             all.push(match bound.content {
                 Content::Value(value) => {
                     let value = known(&self.graph, value)?;

@@ -40,7 +40,7 @@ pub use tolerance::{CHAIN_WITHIN, Tolerance};
 
 use device::Device;
 use oracle::Oracle;
-use quarrel_ir::graph::{Addressing, Graph};
+use quarrel_ir::graph::Graph;
 use quarrel_ir::weight::WeightSource;
 use quarrel_reference::ReferenceError;
 use quarrel_runtime::{Engine, RuntimeError};
@@ -79,8 +79,7 @@ pub fn check(
     script.fits(plan)?;
     let mut graph = graph.clone();
     if let Some(format) = plan.options.state {
-        let kept = graph.states.iter_mut().filter(|state| state.addressing == Addressing::Append);
-        kept.for_each(|state| state.format = format);
+        graph.store_caches_as(format);
     }
     let weights = as_loaded::AsLoaded::new(plan, &mut graph, weights);
     let device = Device::new(engine, &graph);

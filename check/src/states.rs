@@ -12,28 +12,44 @@ const GARBAGE: f32 = 24_576.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rows {
     /// How elements are stored.
-    pub(crate) stored: StateFormat,
+    stored: StateFormat,
     /// What they are rounded to.
     pub(crate) rounded: StateFormat,
     /// Elements of a row.
     pub(crate) width: usize,
     /// Rows of a slot.
     pub(crate) count: u32,
+    /// Whether two scales of blocks share a word.
+    paired: bool,
     addressing: Addressing,
 }
 
+/// Part of a state's buffer in which each row has so many words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plane {
+    /// Words before it.
+    pub(crate) first: usize,
+    /// Words of a row.
+    pub(crate) words: usize,
+}
+
+/// Elements of a block that share a scale.
+const BLOCK: usize = StateFormat::BLOCK as usize;
+
 impl Rows {
-    /// Those of a state under a plan's options.
+    /// Those of a state under the options of a plan for one sequence.
     pub(crate) fn of(graph: &Graph, options: &PlanOptions, state: StateId) -> Rows {
         // Dispatches of the plan name states of the graph.
         let state = &graph.states[state.0 as usize];
-        // Elements of 16 bits lie in pairs; rows of an odd number of heads' elements take 32 each.
+        // Elements of 16 bits lie in pairs; those of heads with an odd number take 32 each.
         let odd = state.row.last().is_some_and(|last| last % 2 == 1);
+        let halves = state.format == StateFormat::F16;
         Rows {
-            stored: if odd { StateFormat::F32 } else { state.format },
+            stored: if odd && halves { StateFormat::F32 } else { state.format },
             rounded: state.format,
             width: state.width() as usize,
             count: state.addressing.rows(options.context, options.step_tokens()),
+            paired: StateFormat::pairs_scales(&state.row),
             addressing: state.addressing,
         }
     }
@@ -43,11 +59,23 @@ impl Rows {
         self.addressing == Addressing::Replace
     }
 
-    /// Words of a row.
+    /// Words of a row, those of all planes.
     pub(crate) fn row_words(self) -> usize {
+        self.planes().iter().map(|plane| plane.words).sum()
+    }
+
+    /// Where a row's words are, in their order.
+    pub(crate) fn planes(self) -> Vec<Plane> {
+        let whole = |words| vec![Plane { first: 0, words }];
         match self.stored {
-            StateFormat::F32 => self.width,
-            StateFormat::F16 => self.width / 2,
+            StateFormat::F32 => whole(self.width),
+            StateFormat::F16 => whole(self.width / 2),
+            StateFormat::Q8 => {
+                let elements = Plane { first: 0, words: self.width / 4 };
+                let scales = self.width / BLOCK / if self.paired { 2 } else { 1 };
+                let first = self.count as usize * elements.words;
+                vec![elements, Plane { first, words: scales }]
+            }
         }
     }
 
@@ -60,33 +88,61 @@ impl Rows {
         }
     }
 
-    /// The words of one row.
+    /// The words of one row, plane after plane.
     pub(crate) fn encode(self, row: &[f32]) -> Vec<u32> {
+        let half = |x: f32| u32::from(f16::from_f32(x).to_bits());
+        let pairs = |halves: &[u32]| -> Vec<u32> {
+            halves.chunks(2).map(|pair| pair[0] | pair.get(1).map_or(0, |x| x << 16)).collect()
+        };
         match self.stored {
             StateFormat::F32 => row.iter().map(|x| x.to_bits()).collect(),
-            StateFormat::F16 => row
-                .chunks_exact(2)
-                .map(|pair| {
-                    let bits = |x: f32| u32::from(f16::from_f32(x).to_bits());
-                    bits(pair[0]) | bits(pair[1]) << 16
-                })
-                .collect(),
+            StateFormat::F16 => pairs(&row.iter().map(|x| half(*x)).collect::<Vec<_>>()),
+            StateFormat::Q8 => {
+                let (mut words, mut scales) = (Vec::new(), Vec::new());
+                for block in row.chunks(BLOCK) {
+                    // A block that was rounded has a largest element of 127 scales.
+                    let scale =
+                        f16::from_f32(block.iter().fold(0.0f32, |m, x| m.max(x.abs())) / 127.0);
+                    let step = if scale.to_f32() > 0.0 { scale.to_f32() } else { 1.0 };
+                    let byte =
+                        |x: &f32| (x / step).round_ties_even().clamp(-127.0, 127.0) as i8 as u8;
+                    let bytes: Vec<u8> = block.iter().map(byte).collect();
+                    let word = |b: &[u8]| u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+                    words.extend(bytes.chunks_exact(4).map(word));
+                    scales.push(u32::from(scale.to_bits()));
+                }
+                words.extend(if self.paired { pairs(&scales) } else { scales });
+                words
+            }
         }
     }
 
-    /// The elements of rows.
+    /// The elements of one row.
     pub(crate) fn decode(self, words: &[u32]) -> Vec<f32> {
+        let half = |bits: u32| f16::from_bits(bits as u16).to_f32();
+        let halves = |words: &[u32]| -> Vec<f32> {
+            words.iter().flat_map(|word| [half(*word), half(*word >> 16)]).collect()
+        };
         match self.stored {
             StateFormat::F32 => crate::words::floats(words),
-            StateFormat::F16 => words
-                .iter()
-                .flat_map(|word| [*word as u16, (*word >> 16) as u16])
-                .map(|bits| f16::from_bits(bits).to_f32())
-                .collect(),
+            StateFormat::F16 => halves(words),
+            StateFormat::Q8 => {
+                let (words, scales) = words.split_at(self.width / 4);
+                let scales = match self.paired {
+                    true => halves(scales),
+                    false => scales.iter().map(|word| half(*word)).collect(),
+                };
+                let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+                // There is a scale for each block.
+                bytes
+                    .enumerate()
+                    .map(|(i, byte)| f32::from(byte as i8) * scales[i / BLOCK])
+                    .collect()
+            }
         }
     }
 
-    /// Slot 0 where the positions before `end` are written, `all` being the rows of all positions;
+    /// The words of slot 0's rows where the positions before `end` are written, `all` being the rows of all positions;
     /// those from `new` on stand for what is not written yet.
     pub(crate) fn image(self, all: &[f32], new: u32, end: u32) -> Vec<u32> {
         let words = self.row_words();
@@ -120,7 +176,20 @@ mod tests {
 
     fn rows(addressing: Addressing, stored: StateFormat) -> Rows {
         let count = addressing.rows(16, 4);
-        Rows { stored, rounded: stored, width: 2, count, addressing }
+        Rows { stored, rounded: stored, width: 2, count, paired: false, addressing }
+    }
+
+    #[test]
+    fn blocks_come_back_as_they_were() {
+        for paired in [false, true] {
+            let rows = Rows { width: 128, paired, ..rows(Addressing::Append, StateFormat::Q8) };
+            let row: Vec<f32> = (0..128).map(|i| (i as f32 - 127.0) * 0.5).collect();
+            let words = rows.encode(&row);
+            assert_eq!(words.len(), if paired { 34 } else { 36 });
+            let once = rows.decode(&words);
+            assert!(once.iter().zip(&row).all(|(a, b)| (a - b).abs() < 0.3));
+            assert_eq!(rows.decode(&rows.encode(&once)), once);
+        }
     }
 
     #[test]

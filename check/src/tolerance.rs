@@ -32,6 +32,10 @@ const SINGLE: Tolerance = Tolerance { within: 1e-5, why: "sums in F32" };
 const ROTATED: Tolerance = Tolerance { within: 2e-4, why: "angles of far positions in F32" };
 const HALF_STATE: Tolerance =
     Tolerance { within: 3e-4, why: "a state in F16: between two halves either is right" };
+const BLOCK_STATE: Tolerance = Tolerance {
+    within: 2e-3,
+    why: "a state in blocks of 8 bits: between two steps either is right",
+};
 const HALF_PRODUCT: Tolerance =
     Tolerance { within: 5e-4, why: "factors of a matrix product in F16" };
 
@@ -48,11 +52,12 @@ pub(crate) fn of_ids() -> Tolerance {
 /// The tolerance of what a dispatch writes, to a state if there is one, in a step whose last position
 /// is `last`.
 pub(crate) fn of(plan: &Plan, dispatch: &Dispatch, state: Option<Rows>, last: u32) -> Tolerance {
-    let half = state.is_some_and(|rows| rows.rounded == StateFormat::F16);
+    let kept = |format| state.is_some_and(|rows| rows.rounded == format);
     let rotates = dispatch.ops.iter().any(|op| op.op == "rope");
     let applies = [
         (plan.kernel(dispatch.kernel).wgsl.contains("coop_mat"), HALF_PRODUCT),
-        (half, HALF_STATE),
+        (kept(StateFormat::F16), HALF_STATE),
+        (kept(StateFormat::Q8), BLOCK_STATE),
         (rotates && last >= FAR, ROTATED),
     ];
     let applying = applies.into_iter().filter_map(|(holds, tolerance)| holds.then_some(tolerance));
