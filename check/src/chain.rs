@@ -7,7 +7,7 @@ use crate::device::{Device, Written};
 use crate::oracle::{Done, Oracle, Steps, given};
 use crate::report::{Chain, Compared, Difference, Table};
 use crate::script::{Layers, Script, Step};
-use crate::tolerance::{self, CHAIN_WITHIN};
+use crate::tolerance;
 use crate::words;
 use quarrel_ir::graph::ValueId;
 use quarrel_ir::plan::{Access, Content};
@@ -22,7 +22,8 @@ pub(crate) fn run(
     table: &mut Table<'_>,
 ) -> Result<(Steps, Chain), CheckError> {
     let plan = device.plan();
-    let mut chain = Chain { within: CHAIN_WITHIN, ..Chain::default() };
+    let within = tolerance::of_chain(&device.graph).within;
+    let mut chain = Chain { within, ..Chain::default() };
     let mut all: Vec<Done> = Vec::new();
     let (mut logits, mut apart) = (Vec::new(), Vec::new());
     let mut waiting = script.prompt_steps(plan).into_iter();
@@ -56,7 +57,7 @@ pub(crate) fn run(
         all.push(done);
     }
     chain.together = together(device, &all, &apart)?;
-    chain.passed = chain.logits.is_none_or(|logits| logits <= CHAIN_WITHIN)
+    chain.passed = chain.logits.is_none_or(|logits| logits <= within)
         && chain.together <= tolerance::TOGETHER_WITHIN;
     Ok((oracle.finish(all), chain))
 }
@@ -81,7 +82,7 @@ fn compare(
                 dispatch,
                 value: label(&device.graph, value),
                 difference: of_value(&device.graph, done, value, &found, wanted),
-                tolerance: tolerance::of_chain(),
+                tolerance: tolerance::of_chain(&device.graph),
             });
         }
     }

@@ -36,7 +36,7 @@ mod words;
 pub use report::{Chain, Diverging, KernelErrors, Report, Worst};
 pub use sampler::Sampler;
 pub use script::{Layers, Script};
-pub use tolerance::{CHAIN_WITHIN, Tolerance};
+pub use tolerance::Tolerance;
 
 use device::Device;
 use oracle::Oracle;

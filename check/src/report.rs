@@ -2,7 +2,7 @@
 
 use crate::oracle::Done;
 use crate::script::{Layers, Script};
-use crate::tolerance::{CHAIN_WITHIN, Tolerance};
+use crate::tolerance::Tolerance;
 use quarrel_ir::plan::{Dispatch, FusedOp, KernelId, Phase, Place, Plan};
 use quarrel_reference::Elements;
 use serde::Serialize;
@@ -232,7 +232,7 @@ impl<'a> Table<'a> {
         if let Some(row) = self.row(&result) {
             row.chain = Some(row.chain.unwrap_or(0.0).max(relative));
         }
-        if relative > CHAIN_WITHIN && self.first_in_chain.is_none() {
+        if relative > result.tolerance.within && self.first_in_chain.is_none() {
             let at = worst(&result);
             self.first_in_chain = Some(self.diverging(&result, at, true));
         }

@@ -81,6 +81,7 @@ fn draw(
     let (engine, io) = (device.engine, &device.plan().io);
     device.write_inputs(&done.step);
     engine.write(io.stop, &[0]);
+    engine.write(io.drawn, &[0]);
     engine.write(io.sampler, &params.record(tokens));
     let bits: Vec<u32> = logits.iter().map(|logit| logit.to_bits()).collect();
     engine.write(io.logits, &bits);

@@ -1,12 +1,15 @@
 //! How far a result may be off, and why.
 
 use crate::states::Rows;
-use quarrel_ir::graph::StateFormat;
+use quarrel_ir::graph::{Graph, StateFormat};
 use quarrel_ir::plan::{Dispatch, Plan};
 
 /// Largest relative distance (L2) of the logits of steps that run as they are. What adds up over the
-/// layers is mostly the rounding of states: a value between two halves is rounded to either.
-pub const CHAIN_WITHIN: f64 = 5e-3;
+/// layers is mostly the rounding of states: a value between two halves is rounded to either. Measured
+/// on llvmpipe: 3e-4 for SmolLM2, 1e-4 for Gemma 3.
+const CHAIN_WITHIN: f64 = 5e-3;
+/// The same with states in blocks of 8 bits, whose steps are sixteen times as wide: 7e-3 for SmolLM2.
+const CHAIN_WITHIN_BLOCKS: f64 = 3e-2;
 
 /// Largest relative distance between the logits of a step in one pass and dispatch by dispatch: the
 /// same kernels on the same numbers.
@@ -25,23 +28,26 @@ pub struct Tolerance {
     pub why: &'static str,
 }
 
-const CHAIN: Tolerance =
-    Tolerance { within: CHAIN_WITHIN, why: "what the layers before add up to" };
 const EXACT: Tolerance = Tolerance { within: 0.0, why: "ids" };
+/// Measured on llvmpipe with the weights of SmolLM2 and Gemma 3: 1e-6 at most.
 const SINGLE: Tolerance = Tolerance { within: 1e-5, why: "sums in F32" };
 const ROTATED: Tolerance = Tolerance { within: 2e-4, why: "angles of far positions in F32" };
+/// Measured on llvmpipe: 8e-5 for SmolLM2, 2e-5 for Gemma 3.
 const HALF_STATE: Tolerance =
     Tolerance { within: 3e-4, why: "a state in F16: between two halves either is right" };
 const BLOCK_STATE: Tolerance = Tolerance {
     within: 2e-3,
     why: "a state in blocks of 8 bits: between two steps either is right",
 };
+/// Measured on an H100 in the suite of kernels: 3.3e-4 at most.
 const HALF_PRODUCT: Tolerance =
     Tolerance { within: 5e-4, why: "factors of a matrix product in F16" };
 
 /// The tolerance of what adds up in a chain.
-pub(crate) fn of_chain() -> Tolerance {
-    CHAIN
+pub(crate) fn of_chain(graph: &Graph) -> Tolerance {
+    let blocks = graph.states.iter().any(|state| state.format == StateFormat::Q8);
+    let within = if blocks { CHAIN_WITHIN_BLOCKS } else { CHAIN_WITHIN };
+    Tolerance { within, why: "what the layers before add up to" }
 }
 
 /// The tolerance of ids.

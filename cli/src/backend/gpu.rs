@@ -67,8 +67,8 @@ impl GpuModel {
         Ok(GpuModel { gpu, plan })
     }
 
-    /// A model that is compiled already.
-    pub(crate) fn of(gpu: Gpu, plan: Plan) -> GpuModel {
+    /// A plan that was compiled before.
+    pub(crate) fn of(plan: Plan, gpu: Gpu) -> GpuModel {
         GpuModel { gpu, plan }
     }
 

@@ -9,17 +9,30 @@
 //! buffer, is aligned and within the device's limits; no dispatch binds a buffer both read-only and
 //! writable; grids stay within the device's limit.
 
+mod barriers;
+mod decision;
+mod diff;
+mod explain;
+mod extent;
 mod identity;
 mod rewind;
+mod saved;
 mod verify;
 
+pub use barriers::{Barrier, Barriers, Cause, Change, Hazard, HazardKind};
+pub use decision::{Decision, MERGE, Placed};
+pub use diff::{Change as KernelChange, Diff, Figure, FusionChange, Input as DiffInput};
+pub use explain::{Explanation, NameError, Step};
+pub use extent::{Extent, StepDims};
 pub use identity::identity;
 pub use rewind::Rewind;
+pub use saved::SavedError;
 pub use verify::PlanError;
 
 use crate::facts::DeviceFacts;
 use crate::format::Format;
-use crate::graph::{RunDim, StateFormat};
+use crate::graph::StateFormat;
+use crate::weight::TensorInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the plan's data format; a runtime refuses any other.
@@ -32,6 +45,8 @@ pub struct Plan {
     pub version: u32,
     /// Hash of architecture, tensor table, device facts and options, in hexadecimal.
     pub identity: String,
+    /// Hash of the plan's text without it, where it was [saved](Plan::to_json); else empty.
+    pub checksum: String,
     /// What it runs.
     pub model: ModelFacts,
     /// How it was compiled.
@@ -55,7 +70,7 @@ pub struct Plan {
 }
 
 /// What a runtime and its user need to know of the model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelFacts {
     /// The architecture's name.
     pub architecture: String,
@@ -63,6 +78,22 @@ pub struct ModelFacts {
     pub vocabulary: u32,
     /// Repetitions of the layer block.
     pub layers: u32,
+    /// The tensors that the plan reads, as the model describes them.
+    pub tensors: Vec<TensorInfo>,
+    /// The metadata that decided on the graph; empty where nobody has noted them.
+    pub metadata: Vec<Metadatum>,
+    /// Tensors that the graph would use, and that the model does not have; empty where nobody has
+    /// noted them.
+    pub absent: Vec<String>,
+}
+
+/// A metadata key that was asked for, and the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadatum {
+    /// The full key, such as `llama.rope.freq_base`.
+    pub key: String,
+    /// The value as text; `None` if the model has none.
+    pub value: Option<String>,
 }
 
 /// Options that shape a plan.
@@ -192,8 +223,13 @@ pub struct Io {
     pub live: BufferId,
     /// [`crate::sampling::SLOT_WORDS`] words a slot: sampling parameters and history.
     pub sampler: BufferId,
-    /// `u32[slots, 4]`: token, [`crate::sampling::Status`], the slot's tokens so far, 0.
+    /// `u32[RECORDS, slots, 4]` with [`crate::sampling::RECORDS`]: token,
+    /// [`crate::sampling::Status`], the slot's tokens so far, 0. A ring: a step's records lie where
+    /// `drawn` says.
     pub sampled: BufferId,
+    /// `u32[slots]`: records written for the slot, which the sampling programs count. The next goes
+    /// to this place of `sampled`, modulo its length.
+    pub drawn: BufferId,
     /// `u32[1 + n]`: the number of stop tokens and their ids; room for
     /// [`crate::sampling::MAX_STOP_TOKENS`].
     pub stop: BufferId,
@@ -292,6 +328,8 @@ pub struct FusedOp {
     pub op: String,
     /// The author's name for the value, where there is one.
     pub name: Option<String>,
+    /// The layer that the value belongs to; `None` outside layers.
+    pub layer: Option<u32>,
     /// Its place in the kernel.
     pub place: Place,
 }
@@ -372,51 +410,6 @@ pub struct BufferRange {
     pub bytes: u64,
 }
 
-/// A grid extent over the run-time dims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Extent {
-    /// Always this many.
-    Const(u32),
-    /// `⌈dim / tile⌉ · times`
-    Tiles {
-        /// The run-time dim.
-        dim: RunDim,
-        /// How much of it one workgroup covers.
-        tile: u32,
-        /// How many workgroups each tile has.
-        times: u32,
-    },
-}
-
-/// Values of the run-time dims in one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct StepDims {
-    /// N
-    pub tokens: u32,
-    /// R
-    pub out_rows: u32,
-    /// S
-    pub slots: u32,
-}
-
-impl Extent {
-    /// The number of workgroups; a dispatch with a zero extent is skipped.
-    pub fn at(self, dims: StepDims) -> u32 {
-        match self {
-            Extent::Const(n) => n,
-            Extent::Tiles { dim, tile, times } => {
-                let size = match dim {
-                    RunDim::Tokens => dims.tokens,
-                    RunDim::OutRows => dims.out_rows,
-                    RunDim::Slots => dims.slots,
-                };
-                size.div_ceil(tile) * times
-            }
-        }
-    }
-}
-
 /// One packed matrix or vector of the load program: the named tensors' rows one after another, each
 /// expanded to `format` where its own differs, split into planes as [`crate::packing`] says.
 ///
@@ -439,21 +432,6 @@ pub struct LoadTensor {
     pub part_rows: u64,
     /// Where each plane of the first part goes, then those of the second, ….
     pub planes: Vec<BufferRange>,
-}
-
-/// Something the compiler decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
-    /// The values it is about, such as `%17 q`.
-    pub at: String,
-    /// The layer; decisions that repeat in every layer are recorded for the first.
-    pub layer: Option<u32>,
-    /// Which rule decided, such as `fuse-epilogue`.
-    pub rule: String,
-    /// Whether it was done.
-    pub taken: bool,
-    /// Why.
-    pub reason: String,
 }
 
 impl Plan {

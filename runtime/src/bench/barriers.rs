@@ -124,14 +124,11 @@ fn pass_us(engine: &Engine, program: Program, prepared: &Prepared) -> Result<f64
             .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
         engine.record_prepared(&mut pass, prepared, program.1)?;
     }
-    if let Some(queries) = &queries {
-        queries.resolve(&mut encoder);
-    }
     let start = Instant::now();
     engine.gpu().queue.submit([encoder.finish()]);
     match queries {
         // Two were written.
-        Some(queries) => Ok(queries.read(engine)?[1]),
+        Some(queries) => Ok(queries.read(engine, 2)?[1]),
         None => {
             engine.wait()?;
             Ok(start.elapsed().as_secs_f64() * 1e6)

@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::output::{self, Table};
 use quarrel_check::{Diverging, KernelErrors, Layers, Report, Script};
 use quarrel_ir::graph::{Graph, Op, RunDim};
-use quarrel_ir::plan::Phase;
+use quarrel_ir::plan::{Phase, Plan};
 use serde::Serialize;
 use std::num::NonZero;
 
@@ -28,7 +28,8 @@ pub(super) struct CheckArgs {
     /// Run each kernel on this device and compare it with the reference, by a text [default: one of
     /// ours]; the exit code is 1 where one diverges
     #[arg(long, value_name = "PROMPT", num_args = 0..=1,
-          conflicts_with_all = ["facts", "kernel", "emit", "stage", "format"])]
+          conflicts_with_all = ["facts", "kernel", "emit", "stage", "format", "save", "explain", "barriers",
+                                "measure"])]
     check: Option<Option<String>>,
     /// Token ids in place of the text of --check
     #[arg(long, value_name = "IDS", value_delimiter = ',', requires = "check")]
@@ -68,17 +69,23 @@ struct Output<'a> {
     report: &'a Report,
 }
 
-pub(super) fn execute(args: &Args, model: &Model) -> Result<()> {
+/// Checks a plan that was saved, or the one that the options ask for.
+pub(super) fn execute(args: &Args, model: &Model, saved: Option<Plan>) -> Result<()> {
     let text = args.check.prompt_tokens.is_none().then(|| model.source.start_text());
     let gpu = Device::start(&args.plan).wait()?.gpu("quarrel plan --check")?;
-    let context = args.plan.context(model.summary.context_length);
-    let options = args.plan.plan_options(context, 1);
+    let plan = match saved {
+        Some(plan) => plan,
+        None => {
+            let context = args.plan.context(model.summary.context_length);
+            model.compile(&gpu.facts(), &args.plan.plan_options(context, 1))?
+        }
+    };
     let prompt = match text {
-        Some(text) => prompt(args, model, text.wait(), context)?,
+        Some(text) => prompt(args, model, text.wait(), plan.options.context)?,
         None => args.check.prompt_tokens.clone().unwrap_or_default(),
     };
     let device = gpu.facts().name;
-    let compiled = GpuModel::compile(&model.graph, gpu, &options)?;
+    let compiled = GpuModel::of(plan, gpu);
     let layers = layers(args, model, prompt.len(), compiled.plan.model.layers)?;
     let script = Script { prompt, decode: args.check.check_steps, layers };
     let phases = [Phase::Prefill, Phase::Decode, Phase::Greedy, Phase::Sample];
@@ -114,7 +121,10 @@ fn prompt(
     let given = args.check.check.clone().flatten();
     let mut ids = match (given, text) {
         (Some(given), text) => return Ok(text?.tokenizer.encode_prompt(&given)?),
-        (None, Ok(text)) if model.check_vocabulary(&text).is_ok() => {
+        (None, Ok(text))
+            if crate::model::check_vocabulary(&model.name, model.summary.vocabulary, &text)
+                .is_ok() =>
+        {
             text.tokenizer.encode_prompt(TEXT)?
         }
         // Knuth's multiplicative hash.

@@ -1,12 +1,13 @@
 //! `--measure`: what each kernel takes on this device beside what it should, and what it costs that
 //! dispatches wait for each other.
 
-use super::{Args, Phase};
-use crate::backend::GpuModel;
+use super::{Args, Phase, View};
+use crate::backend::{Device, GpuModel};
 use crate::commands::bench::kernels::{self, Kernels};
 use crate::commands::bench::roofline::Roofline;
 use crate::error::Result;
 use crate::model::Model;
+use crate::output;
 use quarrel_ir::plan;
 use quarrel_runtime::{BarrierCost, BenchStep, Gpu, KernelClock};
 use serde::Serialize;
@@ -16,20 +17,30 @@ const DEPTH: u32 = 1024;
 
 /// What was measured of one program, with the kernel that chooses the token after a decode step.
 #[derive(Debug, Serialize)]
-pub(super) struct Measured {
+struct Measured {
     /// By kernel, the one that loses most first.
     kernels: Kernels,
     /// What waiting costs; `None` where there is no memory to measure it.
     barriers: Option<BarrierCost>,
 }
 
+/// Shows the plan with what was measured.
+pub(super) fn execute(args: &Args, model: &Model, plan: plan::Plan) -> Result<()> {
+    let gpu = Device::start(&args.plan).wait()?.gpu("quarrel plan --measure")?;
+    let measured = measure(args, model, &gpu, &plan)?;
+    if args.json || args.format == View::Json {
+        let (measured, plan) = (serde_json::to_string(&measured)?, plan.to_json()?);
+        return output::text(&format!("{{\"measured\":{measured},\"plan\":{plan}}}\n"));
+    }
+    super::show(args, &model.name, &plan)?;
+    match args.format {
+        View::Text => output::text(&measured.text()),
+        View::Json | View::Dot => Ok(()),
+    }
+}
+
 /// Times the kernels of the program that `args` shows, for the step that the plan's view is of.
-pub(super) fn measure(
-    args: &Args,
-    model: &Model,
-    gpu: &Gpu,
-    plan: &plan::Plan,
-) -> Result<Measured> {
+fn measure(args: &Args, model: &Model, gpu: &Gpu, plan: &plan::Plan) -> Result<Measured> {
     let facts = gpu.facts();
     let roofline = Roofline::of(&facts, Some(gpu.measure_flops()?));
     let clock = match facts.timestamps_inside_passes {
@@ -45,7 +56,7 @@ pub(super) fn measure(
             (BenchStep::Prefill { depth: 0, tokens: plan.options.chunk }, plan::Phase::Prefill)
         }
     };
-    let compiled = GpuModel::of(gpu.clone(), plan.clone());
+    let compiled = GpuModel::of(plan.clone(), gpu.clone());
     let mut session = compiled.load(model.source.weights(), &[phase, plan::Phase::Greedy])?;
     let kernels = kernels::measure(&mut session, (step, None), clock, &roofline)?;
     let barriers = session.bench_barriers(step)?;
@@ -54,7 +65,7 @@ pub(super) fn measure(
 
 impl Measured {
     /// The table for people.
-    pub(super) fn text(&self) -> String {
+    fn text(&self) -> String {
         let barriers = match self.barriers {
             None => "barriers: not measured, for that takes more than 2 GiB of memory\n".to_owned(),
             Some(BarrierCost { step_us, apart_us }) => format!(

@@ -5,13 +5,17 @@
 //! | `mod.rs` | options, and which view is wanted |
 //! | `check.rs` | every kernel beside the reference |
 //! | `text.rs` | the plan for people: dispatches by layer, decisions, memory |
+//! | `explain.rs` | why two values share a kernel or not |
 //! | `fold.rs` | layers that are alike are shown once |
+//! | `barriers.rs` | what makes dispatches wait |
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
 //! | `measure.rs` | what each kernel takes |
 //! | `kernel.rs` | kernel text in WGSL, MSL or SPIR-V |
 
+mod barriers;
 mod check;
 mod dot;
+mod explain;
 mod fold;
 mod kernel;
 mod measure;
@@ -20,13 +24,11 @@ mod text;
 use crate::backend::Device;
 use crate::error::{CliError, Result};
 use crate::model::{Model, Named};
-use crate::options::PlanArgs;
-use crate::output;
+use crate::options::{PlanArgs, SavedArgs};
+use crate::{output, saved};
 use clap::ValueEnum;
-use measure::Measured;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::plan::{self, Plan};
-use serde::Serialize;
+use quarrel_ir::plan::{self, Plan, PlanOptions};
 use std::path::{Path, PathBuf};
 
 /// Show the compiled plan
@@ -38,8 +40,10 @@ use std::path::{Path, PathBuf};
     after_help = "Examples:\n  quarrel plan smollm2\n  quarrel plan smollm2 --phase prefill \
 --no-fuse\n  quarrel plan smollm2 --kernel product_1 --emit msl\n  quarrel devices --json > \
 facts.json; quarrel plan smollm2 --for facts.json --json\n  quarrel plan smollm2 --format dot | dot \
--Tsvg > plan.svg\n  quarrel plan smollm2 --stage graph\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
-quarrel plan smollm2 --check"
+-Tsvg > plan.svg\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
+quarrel plan smollm2 --save smollm2.plan; quarrel run smollm2 --plan smollm2.plan \"Hello\"\n  \
+quarrel plan smollm2 --check; quarrel plan smollm2 --check \"Once upon a time\" --json\n  \
+quarrel plan smollm2 --measure"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -67,10 +71,31 @@ pub(crate) struct Args {
     stage: Option<Stage>,
     /// Measure what each kernel takes on this device, beside the least it could take, and what it
     /// costs that dispatches wait for each other
-    #[arg(long, conflicts_with_all = ["facts", "kernel", "emit", "stage"])]
+    #[arg(long, conflicts_with_all = ["facts", "kernel", "emit", "stage", "save", "explain", "barriers", "saved"])]
     measure: bool,
     #[command(flatten)]
     check: check::CheckArgs,
+    /// Say why two values are computed by one kernel or by two; a value is %17, a name such as q, or
+    /// one in a certain layer, q@3
+    #[arg(long, num_args = 2, value_names = ["A", "B"],
+          conflicts_with_all = ["kernel", "emit", "stage", "save"])]
+    explain: Option<Vec<String>>,
+    /// Show the barriers of a step: what causes each, and what would remove it
+    #[arg(long, conflicts_with_all = ["kernel", "emit", "stage", "save", "explain"])]
+    barriers: bool,
+    /// Write the plan to a file, which `run --plan` and others take in place of compiling
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "json", "kernel", "emit", "stage"])]
+    save: Option<PathBuf>,
+    /// Sequences that are decoded together
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=256))]
+    slots: u32,
+    /// Rows of logits that one prompt step yields: `logits --all` and `perplexity` want many
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=512))]
+    out_rows: u32,
+    #[command(flatten)]
+    saved: SavedArgs,
     #[command(flatten)]
     plan: PlanArgs,
 }
@@ -112,41 +137,42 @@ enum Stage {
 }
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
-    let model =
-        Model::bind(args.model.name()?, args.model.source(&args.plan.mapping)?, &args.plan)?;
+    let source = args.model.source(&args.plan.mapping)?;
+    if let Some(path) = &args.saved.saved {
+        if args.check.wanted() {
+            let plan = saved::read_for(path, &source, &args.plan)?;
+            let model = Model::bind(args.model.name()?, source, &args.plan)?;
+            return check::execute(args, &model, Some(plan));
+        }
+        return show(args, args.model.name()?, &saved::read_for(path, &source, &args.plan)?);
+    }
+    let model = Model::bind(args.model.name()?, source, &args.plan)?;
     if let Some(Stage::Graph) = args.stage {
         return output::text(&model.graph.to_string());
     }
     if args.check.wanted() {
-        return check::execute(args, &model);
+        return check::execute(args, &model, None);
     }
-    let (facts, gpu) = match &args.facts {
-        Some(path) => (read_facts(path)?, None),
-        None => {
-            let gpu = Device::start(&args.plan).wait()?.gpu("quarrel plan")?;
-            (gpu.facts(), Some(gpu))
-        }
+    let plan = compile(args, &model)?;
+    match &args.save {
+        Some(path) => saved::write(path, &plan),
+        None if args.measure => measure::execute(args, &model, plan),
+        None => show(args, &model.name, &plan),
+    }
+}
+
+/// Compiles the model as the options say.
+fn compile(args: &Args, model: &Model) -> Result<Plan> {
+    let facts = match &args.facts {
+        Some(path) => read_facts(path)?,
+        None => Device::start(&args.plan).wait()?.gpu("quarrel plan")?.facts(),
     };
     let context = args.plan.context(model.summary.context_length);
-    let options = args.plan.plan_options(context, 1);
-    let plan = quarrel_compiler::compile(&model.graph, &facts, &options)?;
-    let measured = match gpu.filter(|_| args.measure) {
-        Some(gpu) => Some(measure::measure(args, &model, &gpu, &plan)?),
-        None => None,
-    };
-    show(args, &model, &plan, measured.as_ref())
+    let options = args.plan.plan_options(context, args.out_rows);
+    model.compile(&facts, &PlanOptions { slots: args.slots, ..options })
 }
 
-/// What `--json` prints: the plan and, with `--measure`, what was measured.
-#[derive(Serialize)]
-struct Output<'a> {
-    #[serde(flatten)]
-    plan: &'a Plan,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    measured: Option<&'a Measured>,
-}
-
-fn show(args: &Args, model: &Model, plan: &Plan, measured: Option<&Measured>) -> Result<()> {
+fn show(args: &Args, model: &str, plan: &Plan) -> Result<()> {
     let program = plan.program(args.phase.planned()).ok_or_else(|| {
         CliError::Failure("a bug in Quarrel, please report it: the plan lacks a program".into())
     })?;
@@ -154,12 +180,22 @@ fn show(args: &Args, model: &Model, plan: &Plan, measured: Option<&Measured>) ->
         let language = args.emit.unwrap_or(kernel::Language::Wgsl);
         return kernel::show(plan, program, args.kernel.as_deref(), language);
     }
+    if let Some(names) = &args.explain {
+        let found = explain::find(plan, program.phase, names)?;
+        return match args.json {
+            true => output::json(&found),
+            false => output::text(&explain::text(plan, program.phase, &found)),
+        };
+    }
+    if let Some(found) = plan.barriers(program.phase).filter(|_| args.barriers) {
+        return match args.json {
+            true => output::json(&found),
+            false => output::text(&barriers::text(plan, program, &found)),
+        };
+    }
     match if args.json { View::Json } else { args.format } {
-        View::Text => {
-            let measured = measured.map(Measured::text).unwrap_or_default();
-            output::text(&(text::plan(&model.name, plan, program) + &measured))
-        }
-        View::Json => output::json(&Output { plan, measured }),
+        View::Text => output::text(&text::plan(model, plan, program)),
+        View::Json => output::text(&format!("{}\n", plan.to_json()?)),
         View::Dot => output::text(&dot::program(plan, program)),
     }
 }
