@@ -3,8 +3,8 @@
 use crate::error::CompileError;
 use crate::lower::{IoBuffer, Launch, Resource, WeightTable, row_bytes};
 use crate::memory::{Assigned, Pool, value_bytes};
-use crate::region::{Region, label};
-use quarrel_ir::graph::{Graph, Op, StateId, ValueId};
+use crate::region::{Region, label, listed};
+use quarrel_ir::graph::{Graph, StateId, ValueId};
 use quarrel_ir::plan::{
     Buffer, BufferId, BufferRange, BufferRole, Content, Dispatch, FusedOp, Io, Kernel, KernelId,
     Phase, PlanOptions, Program,
@@ -224,13 +224,13 @@ fn layer_of(graph: &Graph, region: &Region) -> Option<u32> {
 }
 
 fn fused_ops(graph: &Graph, region: &Region) -> Vec<FusedOp> {
-    let ops = region.members.iter().filter(|(v, _)| !matches!(graph.op(**v), Op::Reshape(_)));
-    ops.map(|(value, place)| FusedOp {
-        value: value.0,
-        op: graph.op(*value).name().to_string(),
-        name: graph.node(*value).origin.name.clone(),
-        layer: graph.node(*value).origin.layer,
-        place: *place,
-    })
-    .collect()
+    listed(graph, region)
+        .map(|(value, place)| FusedOp {
+            value: value.0,
+            op: graph.op(value).name().to_string(),
+            name: graph.node(value).origin.name.clone(),
+            layer: graph.node(value).origin.layer,
+            place,
+        })
+        .collect()
 }

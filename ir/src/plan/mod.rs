@@ -15,6 +15,7 @@ mod diff;
 mod explain;
 mod extent;
 mod identity;
+mod mark;
 mod rewind;
 mod saved;
 mod verify;
@@ -25,6 +26,7 @@ pub use diff::{Change as KernelChange, Diff, Figure, FusionChange, Input as Diff
 pub use explain::{Explanation, NameError, Step};
 pub use extent::{Extent, StepDims};
 pub use identity::identity;
+pub use mark::{mark, marked_op};
 pub use rewind::Rewind;
 pub use saved::SavedError;
 pub use verify::PlanError;
@@ -55,6 +57,9 @@ pub struct Plan {
     pub device: DeviceFacts,
     /// How far the states of a slot can go back.
     pub rewind: Rewind,
+    /// Bytes of states for each position of the context, over all slots; the rest have a fixed number
+    /// of rows.
+    pub position_bytes: u64,
     /// All device memory.
     pub buffers: Vec<Buffer>,
     /// Where the step's inputs and results are.
@@ -347,7 +352,7 @@ pub enum Place {
 }
 
 /// Bytes and arithmetic of a dispatch: `fixed + per_token · N + per_context · Σ context`, where the
-/// last sum runs over the tokens' context lengths.
+/// last sum runs over the tokens' context lengths, each no more than `window` where there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Bytes of weights, read once a dispatch.
@@ -360,16 +365,24 @@ pub struct Cost {
     pub token_flops: u64,
     /// Floating-point operations for each token and each position of its context.
     pub context_flops: u64,
+    /// Positions of a token's context that count at most: those of a window.
+    pub window: Option<u32>,
 }
 
 impl Cost {
+    fn counted(&self, context: u64) -> u64 {
+        self.window.map_or(context, |window| context.min(window.into()))
+    }
+
     /// Bytes moved for `tokens` tokens with `context` positions each.
     pub fn bytes(&self, tokens: u64, context: u64) -> u64 {
+        let context = self.counted(context);
         self.weight_bytes + tokens * (self.token_bytes + context * self.context_bytes)
     }
 
     /// Floating-point operations for `tokens` tokens with `context` positions each.
     pub fn flops(&self, tokens: u64, context: u64) -> u64 {
+        let context = self.counted(context);
         tokens * (self.token_flops + context * self.context_flops)
     }
 }

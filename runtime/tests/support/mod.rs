@@ -66,6 +66,7 @@ impl Builder {
             options,
             device: gpu().facts(),
             rewind: Rewind::All,
+            position_bytes: 0,
             buffers: Vec::new(),
             io: Io {
                 tokens: BufferId(0),
