@@ -32,6 +32,8 @@ pub(in crate::commands) struct Kernels {
 /// One kernel.
 #[derive(Debug, Serialize)]
 struct Row {
+    #[serde(skip)]
+    phase: Phase,
     kernel: String,
     family: String,
     variant: String,
@@ -100,6 +102,7 @@ fn row(plan: &Plan, time: KernelTime, dims: StepDims, context: u32, roofline: &R
         }
     }
     Row {
+        phase,
         kernel: kernel.name.clone(),
         family: kernel.family.clone(),
         variant: kernel.variant.clone(),
@@ -151,6 +154,12 @@ pub(super) fn ratio(a: f64, b: f64) -> f64 {
 }
 
 impl Kernels {
+    /// Microseconds of one dispatch of a kernel in the program of `phase`.
+    pub(in crate::commands) fn us_of(&self, phase: Phase, kernel: &str) -> Option<f64> {
+        let row = self.kernels.iter().find(|row| row.phase == phase && row.kernel == kernel)?;
+        Some(row.us / f64::from(row.dispatches.max(1)))
+    }
+
     /// The table for people.
     pub(in crate::commands) fn table(&self) -> Table {
         let mut table = Table::new([

@@ -32,10 +32,10 @@ pub(super) fn execute(args: &Args, model: &Model, plan: plan::Plan) -> Result<()
         let (measured, plan) = (serde_json::to_string(&measured)?, plan.to_json()?);
         return output::text(&format!("{{\"measured\":{measured},\"plan\":{plan}}}\n"));
     }
-    super::show(args, &model.name, &plan)?;
+    super::show(args, &model.name, &plan, &measured.by_dispatch(&plan))?;
     match args.format {
         View::Text => output::text(&measured.text()),
-        View::Json | View::Dot => Ok(()),
+        View::Json | View::Dot | View::Html => Ok(()),
     }
 }
 
@@ -64,6 +64,17 @@ fn measure(args: &Args, model: &Model, gpu: &Gpu, plan: &plan::Plan) -> Result<M
 }
 
 impl Measured {
+    /// Microseconds of each dispatch, by program: those of its kernel, shared out evenly.
+    fn by_dispatch(&self, plan: &plan::Plan) -> Vec<Vec<Option<f64>>> {
+        let programs = plan.programs.iter().map(|program| {
+            let us = |dispatch: &plan::Dispatch| {
+                self.kernels.us_of(program.phase, &plan.kernel(dispatch.kernel).name)
+            };
+            program.dispatches.iter().map(us).collect()
+        });
+        programs.collect()
+    }
+
     /// The table for people.
     fn text(&self) -> String {
         let barriers = match self.barriers {

@@ -9,11 +9,8 @@
 //! | `fold.rs` | layers that are alike are shown once |
 //! | `barriers.rs` | what makes dispatches wait |
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
-<<<<<<< HEAD
-//! | `measure.rs` | what each kernel takes |
-=======
 //! | `html/` | the plan as one page |
->>>>>>> main
+//! | `measure.rs` | what each kernel takes |
 //! | `kernel.rs` | kernel text in WGSL, MSL or SPIR-V |
 
 mod barriers;
@@ -45,15 +42,10 @@ use std::path::{Path, PathBuf};
     after_help = "Examples:\n  quarrel plan smollm2\n  quarrel plan smollm2 --phase prefill \
 --no-fuse\n  quarrel plan smollm2 --kernel product_1 --emit msl\n  quarrel devices --json > \
 facts.json; quarrel plan smollm2 --for facts.json --json\n  quarrel plan smollm2 --format dot | dot \
-<<<<<<< HEAD
--Tsvg > plan.svg\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
+-Tsvg > plan.svg\n  quarrel plan smollm2 --format html --output plan.html\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
 quarrel plan smollm2 --save smollm2.plan; quarrel run smollm2 --plan smollm2.plan \"Hello\"\n  \
 quarrel plan smollm2 --check; quarrel plan smollm2 --check \"Once upon a time\" --json\n  \
 quarrel plan smollm2 --measure"
-=======
--Tsvg > plan.svg\n  quarrel plan smollm2 --format html --output plan.html\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
-quarrel plan smollm2 --save smollm2.plan; quarrel run smollm2 --plan smollm2.plan \"Hello\""
->>>>>>> main
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -113,6 +105,9 @@ pub(crate) struct Args {
     plan: PlanArgs,
 }
 
+/// Microseconds of each dispatch of a program, where they are known.
+type Times = Vec<Option<f64>>;
+
 /// A program of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Phase {
@@ -159,7 +154,8 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
             let model = Model::bind(args.model.name()?, source, &args.plan)?;
             return check::execute(args, &model, Some(plan));
         }
-        return show(args, args.model.name()?, &saved::read_for(path, &source, &args.plan)?);
+        let plan = saved::read_for(path, &source, &args.plan)?;
+        return show(args, args.model.name()?, &plan, &[]);
     }
     let model = Model::bind(args.model.name()?, source, &args.plan)?;
     if let Some(Stage::Graph) = args.stage {
@@ -172,7 +168,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     match &args.save {
         Some(path) => saved::write(path, &plan),
         None if args.measure => measure::execute(args, &model, plan),
-        None => show(args, &model.name, &plan),
+        None => show(args, &model.name, &plan, &[]),
     }
 }
 
@@ -187,7 +183,8 @@ fn compile(args: &Args, model: &Model) -> Result<Plan> {
     model.compile(&facts, &PlanOptions { slots: args.slots, ..options })
 }
 
-fn show(args: &Args, model: &str, plan: &Plan) -> Result<()> {
+/// Shows a plan; `measured` has microseconds of each dispatch, by program, where they are known.
+fn show(args: &Args, model: &str, plan: &Plan, measured: &[Times]) -> Result<()> {
     if args.output.is_some() && (args.format != View::Html || args.json) {
         return Err(CliError::user("--output is for the page: add --format html"));
     }
@@ -215,12 +212,12 @@ fn show(args: &Args, model: &str, plan: &Plan) -> Result<()> {
         View::Text => output::text(&text::plan(model, plan, program)),
         View::Json => output::text(&format!("{}\n", plan.to_json()?)),
         View::Dot => output::text(&dot::program(plan, program)),
-        View::Html => output::write(args.output.as_deref(), &page(args, model, plan)?),
+        View::Html => output::write(args.output.as_deref(), &page(args, model, plan, measured)?),
     }
 }
 
 /// The page, beside which stands what each op costs by itself.
-fn page(args: &Args, name: &str, plan: &Plan) -> Result<String> {
+fn page(args: &Args, name: &str, plan: &Plan, measured: &[Times]) -> Result<String> {
     let model = Model::bind(name, args.model.source(&args.plan.mapping)?, &args.plan)?;
     // A plan from a file says nothing of what was fused but the ops.
     if plan::identity(&model.graph, &plan.device, &plan.options) != plan.identity {
@@ -237,7 +234,7 @@ fn page(args: &Args, name: &str, plan: &Plan) -> Result<String> {
         graph: &quarrel_compiler::canonical(&model.graph)?,
         plan,
         unfused: unfused.as_ref(),
-        measured: &[],
+        measured,
     };
     html::page(&page)
         .map_err(|why| CliError::Failure(format!("a bug in Quarrel, please report it: {why}")))
