@@ -149,7 +149,8 @@ fn break_in_layer(plan: &Plan, layer: u32) -> Plan {
 fn without_a_term(wgsl: &str) -> Option<String> {
     let sum = |line: &str| {
         let (name, sum) = line.trim().strip_prefix("let ")?.split_once(" = ")?;
-        let (a, b) = sum.strip_suffix(';')?.split_once(" + ")?;
+        let (sum, _) = sum.split_once(';')?;
+        let (a, b) = sum.split_once(" + ")?;
         let is_name = |text: &str| text.starts_with('e') && text[1..].parse::<u32>().is_ok();
         (is_name(a) && is_name(b)).then(|| format!("    let {name} = {a};"))
     };
