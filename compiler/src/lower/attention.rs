@@ -5,7 +5,7 @@ use super::{Context, Launch, shapes};
 use crate::error::CompileError;
 use crate::region::{Region, storage};
 use quarrel_ir::graph::{Attention, Op, RunDim, StateId, Type, ValueId};
-use quarrel_ir::plan::{Access, Cost, Extent};
+use quarrel_ir::plan::{Access, Cost, Extent, Phase};
 use quarrel_kernels::attention::AttentionKernel;
 use quarrel_kernels::shader::Binding;
 
@@ -53,6 +53,7 @@ pub fn lower(
             context_bytes: operands.row_bytes,
             context_flops: 2 * width,
             window: operands.attention.window,
+            one_sequence: context.phase == Phase::Prefill,
             ..Cost::default()
         },
         note: split.map(|split| {

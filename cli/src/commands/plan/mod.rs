@@ -9,6 +9,7 @@
 //! | `barriers.rs` | what makes dispatches wait |
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
 //! | `html/` | the plan as one page |
+//! | `step.rs` | the step for which costs are shown |
 //! | `kernel.rs` | kernel text in WGSL, MSL or SPIR-V |
 
 mod barriers;
@@ -17,10 +18,12 @@ mod explain;
 mod fold;
 mod html;
 mod kernel;
+mod step;
 mod text;
 
 use crate::backend::Device;
 use crate::error::{CliError, Result};
+use crate::measured;
 use crate::model::{Model, Named};
 use crate::options::{PlanArgs, SavedArgs};
 use crate::{output, saved};
@@ -151,7 +154,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
 fn compile(args: &Args, model: &Model) -> Result<Plan> {
     let facts = match &args.facts {
         Some(path) => read_facts(path)?,
-        None => Device::start(&args.plan).wait()?.gpu("quarrel plan")?.facts(),
+        None => measured::facts(&Device::start(&args.plan).wait()?.gpu("quarrel plan")?),
     };
     let context = args.plan.context(model.summary.context_length);
     let options = args.plan.plan_options(context, args.out_rows);
