@@ -3,6 +3,7 @@
 use super::Args;
 use crate::backend::{Device, GpuModel};
 use crate::error::{CliError, Result};
+use crate::measured;
 use crate::memory::available_memory;
 use crate::model::Model;
 use crate::output::{self, Table};
@@ -77,7 +78,7 @@ pub(super) fn execute(args: &Args, model: &Model, saved: Option<Plan>) -> Result
         Some(plan) => plan,
         None => {
             let context = args.plan.context(model.summary.context_length);
-            model.compile(&gpu.facts(), &args.plan.plan_options(context, 1))?
+            model.compile(&measured::facts(&gpu), &args.plan.plan_options(context, 1))?
         }
     };
     let prompt = match text {

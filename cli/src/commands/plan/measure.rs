@@ -1,10 +1,9 @@
-//! `--measure`: what each kernel takes on this device beside what it should, and what it costs that
+//! `--measure`: what each kernel takes on this device beside what is predicted, and what it costs that
 //! dispatches wait for each other.
 
 use super::{Args, Phase, View};
 use crate::backend::{Device, GpuModel};
 use crate::commands::bench::kernels::{self, Kernels};
-use crate::commands::bench::roofline::Roofline;
 use crate::error::Result;
 use crate::model::Model;
 use crate::output;
@@ -42,7 +41,6 @@ pub(super) fn execute(args: &Args, model: &Model, plan: plan::Plan) -> Result<()
 /// Times the kernels of the program that `args` shows, for the step that the plan's view is of.
 fn measure(args: &Args, model: &Model, gpu: &Gpu, plan: &plan::Plan) -> Result<Measured> {
     let facts = gpu.facts();
-    let roofline = Roofline::of(&facts, Some(gpu.measure_flops()?));
     let clock = match facts.timestamps_inside_passes {
         true => KernelClock::Timestamps,
         false => KernelClock::Repetition,
@@ -58,7 +56,7 @@ fn measure(args: &Args, model: &Model, gpu: &Gpu, plan: &plan::Plan) -> Result<M
     };
     let compiled = GpuModel::of(plan.clone(), gpu.clone());
     let mut session = compiled.load(model.source.weights(), &[phase, plan::Phase::Greedy])?;
-    let kernels = kernels::measure(&mut session, (step, None), clock, &roofline)?;
+    let kernels = kernels::measure(&mut session, (step, None), clock)?;
     let barriers = session.bench_barriers(step)?;
     Ok(Measured { kernels, barriers })
 }

@@ -11,6 +11,7 @@
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
 //! | `html/` | the plan as one page |
 //! | `measure.rs` | what each kernel takes |
+//! | `step.rs` | the step for which costs are shown |
 //! | `kernel.rs` | kernel text in WGSL, MSL or SPIR-V |
 
 mod barriers;
@@ -21,10 +22,12 @@ mod fold;
 mod html;
 mod kernel;
 mod measure;
+mod step;
 mod text;
 
 use crate::backend::Device;
 use crate::error::{CliError, Result};
+use crate::measured;
 use crate::model::{Model, Named};
 use crate::options::{PlanArgs, SavedArgs};
 use crate::{output, saved};
@@ -74,7 +77,7 @@ pub(crate) struct Args {
     /// Show a stage before the plan
     #[arg(long, value_enum)]
     stage: Option<Stage>,
-    /// Measure what each kernel takes on this device, beside the least it could take, and what it
+    /// Measure what each kernel takes on this device, beside what it is predicted to take, and what it
     /// costs that dispatches wait for each other
     #[arg(long, conflicts_with_all = ["facts", "kernel", "emit", "stage", "save", "explain", "barriers", "saved"])]
     measure: bool,
@@ -176,7 +179,11 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
 fn compile(args: &Args, model: &Model) -> Result<Plan> {
     let facts = match &args.facts {
         Some(path) => read_facts(path)?,
-        None => Device::start(&args.plan).wait()?.gpu("quarrel plan")?.facts(),
+        None => {
+            let gpu = Device::start(&args.plan).wait()?.gpu("quarrel plan")?;
+            // A prediction is made of speeds.
+            if args.measure { measured::facts_or_measure(&gpu)? } else { measured::facts(&gpu) }
+        }
     };
     let context = args.plan.context(model.summary.context_length);
     let options = args.plan.plan_options(context, args.out_rows);

@@ -237,6 +237,7 @@ function mark() {
     node.classList.remove('chosen');
     if (node.hasAttribute('aria-pressed')) node.setAttribute('aria-pressed', 'false');
   }
+  for (const node of canvas.querySelectorAll('.op.this')) node.classList.remove('this');
   for (const node of canvas.querySelectorAll('[tabindex="0"]')) node.setAttribute('tabindex', '-1');
   const index = state.dispatch === null ? null : shownFor(state.dispatch);
   const first = index ?? layout.strips[0]?.first;
@@ -249,9 +250,6 @@ function mark() {
   box?.setAttribute('aria-pressed', 'true');
   if (state.op !== null) {
     canvas.querySelector(`[data-op="${state.op}"]`)?.classList.add('this');
-  }
-  for (const node of canvas.querySelectorAll('.op.this')) {
-    if (node.dataset.op !== String(state.op)) node.classList.remove('this');
   }
 }
 

@@ -4,6 +4,9 @@ const ROW = 34;
 const MARGIN = { left: 86, right: 12, top: 30 };
 let stretch = 1;
 
+// How wide the views of the step may be, whether they are shown or not.
+const roomForStep = () => Math.max(300, byId('step').clientWidth - 4);
+
 // What widths mean: time where it is known, else bytes.
 function widths() {
   const rowsOf = ['predicted', 'measured'].filter(has);
@@ -14,13 +17,13 @@ function drawTimeline() {
   const panel = byId('timeline');
   const shown = widths();
   const of = program();
-  const room = Math.max(300, panel.clientWidth - 4);
+  const room = roomForStep();
   const width = room * stretch;
   const inner = width - MARGIN.left - MARGIN.right;
   const totals = shown.map((metric) => of.dispatches.reduce((sum, d) => sum + (METRICS[metric].of(d) ?? 0), 0));
   const whole = Math.max(...totals, 1e-9);
   const height = MARGIN.top + shown.length * (ROW + 8) + 22;
-  const root = svg('svg', { width, height, role: 'group', 'aria-label': `The step by ${shown.map((metric) => METRICS[metric].name).join(' and ')}` });
+  const root = svg('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'group', 'aria-label': `The step by ${shown.map((metric) => METRICS[metric].name).join(' and ')}` });
   root.append(ticks(whole, inner, height, METRICS[shown[0]]));
   shown.forEach((metric, row) => {
     const y = MARGIN.top + row * (ROW + 8);
