@@ -51,18 +51,16 @@ function widen(by) {
 
 function bars(metric, y, scale) {
   const group = svg('g', {});
+  const names = [];
   let at = 0;
   program().dispatches.forEach((dispatch, index) => {
     const size = METRICS[metric].of(dispatch) ?? 0;
     const wide = size * scale;
-    const node = svg('g', { class: `box level-${level(share(dispatch))}`, 'data-d': index, 'data-bar': index },
-      svg('rect', { x: MARGIN.left + at * scale, y, width: Math.max(0.5, wide - (wide > 3 ? 1 : 0)), height: ROW, class: 'face' }),
-      svg('title', {}, `${index} ${kernelOf(dispatch).name}: ${METRICS[metric].text(size)}`));
-    if (wide > 70) node.append(svg('text', { x: MARGIN.left + at * scale + 5, y: y + 21, class: 'ops' }, cut(kernelOf(dispatch).name, Math.floor(wide / 7))));
-    group.append(node);
+    group.append(svg('rect', { x: MARGIN.left + at * scale, y, width: Math.max(0.5, wide - (wide > 3 ? 1 : 0)), height: ROW, class: `bar-of face level-${level(share(dispatch))}`, 'data-bar': index, 'data-by': metric }));
+    if (wide > 70) names.push(svg('text', { x: MARGIN.left + at * scale + 5, y: y + 21, class: 'ops' }, cut(kernelOf(dispatch).name, Math.floor(wide / 7))));
     at += size;
   });
-  return group;
+  return svg('g', {}, group, svg('g', { 'pointer-events': 'none' }, ...names));
 }
 
 // Where layers begin, every so many.
@@ -108,8 +106,14 @@ function chooseBar(event) {
   if (index !== null) choose(index, null, false, true);
 }
 
+// Lights up what a bar stands for, and says what it is.
 function lightBar(event) {
   const index = barAt(event);
+  const { by } = event.target.dataset ?? {};
+  if (by && !event.target.firstChild) {
+    const dispatch = program().dispatches[index];
+    event.target.append(svg('title', {}, `${index} ${kernelOf(dispatch).name}: ${METRICS[by].text(METRICS[by].of(dispatch))}`));
+  }
   light(index === null ? null : shownFor(index), null);
 }
 
@@ -122,9 +126,9 @@ function markBars() {
   for (const node of document.querySelectorAll(`#step [data-bar="${shown}"]`)) {
     node.classList.add('chosen');
     // On top of its neighbours.
-    if (node.matches('.box')) node.parentNode.append(node);
+    if (node.matches('.bar-of')) node.parentNode.append(node);
   }
   const panel = document.querySelector('#step [role="tabpanel"]:not([hidden]) .scrolls');
-  const bar = panel?.querySelector(`[data-bar="${state.dispatch}"] rect`);
+  const bar = panel?.querySelector(`rect[data-bar="${state.dispatch}"]`);
   if (bar && panel.scrollWidth > panel.clientWidth) panel.scrollLeft = Number(bar.getAttribute('x')) - panel.clientWidth / 2;
 }
