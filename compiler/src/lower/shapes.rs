@@ -33,6 +33,8 @@ pub struct ProductNeeds {
     pub tokens: u32,
     /// Whether the weights are those of experts.
     pub experts: bool,
+    /// Whether the prologue takes sums over rows of x.
+    pub statistics: bool,
     /// Whether cooperative matrices may be used: they round x to F16 and take no statistics.
     pub matrices: bool,
 }
@@ -45,8 +47,11 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     if let Some(shape) = matrices(device, needs).filter(|_| many && !software) {
         return (shape, false);
     }
+    let across = software && needs.tokens >= 2 * subgroup && !needs.statistics && !needs.experts;
     let (tokens, rows, threads, blocks) = match (software, one, many) {
         (true, true, _) => (1, 2, subgroup, software_blocks(needs)),
+        // Four rows of x a thread share what is read of the weights.
+        (true, false, _) if across => (4 * subgroup, 12, subgroup, 4),
         (true, false, _) => (4, 12, subgroup, 4),
         (false, true, _) => (1, gpu_rows(needs), 4 * subgroup, gpu_blocks(needs)),
         (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4 * subgroup, 4),
@@ -68,6 +73,9 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
             let far_apart = needs.format.packing().chunk >= 16;
             return (shape, fits && (needs.computed || far_apart));
         }
+    }
+    if across {
+        return (product::Shape { columns: Columns::Across, ..shape }, false);
     }
     if software && one && holds(needs, subgroup) {
         return (product::Shape { columns: Columns::Held(subgroup), ..shape }, false);

@@ -4,6 +4,7 @@
 //! one row of x (decode) and many (prompts): what differs is how many rows of x and of the weights a
 //! subgroup holds at a time.
 
+mod across;
 mod blocks;
 mod fetched;
 mod held;
@@ -77,6 +78,10 @@ pub enum Columns {
     /// With weights read ahead; a workgroup has as many blocks of rows as subgroups. For segments of
     /// the same chunk, and not for experts.
     Fetched(Fetched),
+    /// A chunk of each row at a time, with a row of x, or several, for each thread: no sum is shared,
+    /// so nothing is added up in the end and no thread idles. `tokens` is a multiple of `threads`,
+    /// and the prologue takes no statistics.
+    Across,
     /// By cooperative matrices, which make up the tile: `tokens`, `tile` and `threads` are theirs,
     /// and `rows` does not apply.
     Matrices(Matrices),
@@ -86,6 +91,14 @@ impl Shape {
     /// Whether a chunk's units are unrolled in the text.
     const fn unrolled(&self) -> bool {
         self.tokens * self.rows <= 16
+    }
+
+    /// Rows of x that a thread works on at once.
+    const fn held_tokens(&self) -> u32 {
+        match self.columns {
+            Columns::Across => self.tokens / self.threads,
+            _ => self.tokens,
+        }
     }
 }
 
@@ -192,6 +205,7 @@ impl Product {
         let how = match columns {
             Columns::Held(_) => ", x in registers".to_string(),
             Columns::Fetched(fetched) => format!(", {} chunks ahead", fetched.ahead),
+            Columns::Across => ", rows of x across threads".to_string(),
             Columns::Plain | Columns::Matrices(_) => String::new(),
         };
         let variant = match columns {

@@ -97,6 +97,9 @@ impl Product {
     }
 
     fn prologue_text(&self) -> String {
+        if self.shape.columns == Columns::Across {
+            return self.across_prologue();
+        }
         let (tokens, threads) = (self.shape.tokens, self.shape.threads);
         let mut text = String::new();
         if let Some(experts) = &self.experts {
