@@ -5,6 +5,7 @@
 //! | `commands/` | the commands, one file each |
 //! | `options.rs` | options that several commands share |
 //! | `opening.rs` | from a model's name to something that runs it |
+//! | `saved.rs` | plans in files |
 //! | `model.rs`, `text.rs` | a model's file, architecture and graph; its tokenizer and template |
 //! | `backend/` | what runs a model: the GPU runtime or the reference interpreter |
 //! | `generation.rs` | generating: streaming, interrupts, timings |
@@ -25,6 +26,7 @@ mod opening;
 mod options;
 mod output;
 mod progress;
+mod saved;
 mod store;
 mod text;
 

@@ -7,9 +7,11 @@ use crate::options::PlanArgs;
 use crate::output;
 use crate::store::Store;
 use crate::text::{self, Text};
-use quarrel_ir::graph::{Addressing, Graph, StateDecl};
+use quarrel_ir::facts::DeviceFacts;
+use quarrel_ir::graph::{Graph, StateFormat};
+use quarrel_ir::plan::{Metadatum, Plan, PlanOptions};
 use quarrel_ir::weight::{TensorInfo, WeightSource};
-use quarrel_models::arch::{self, ArchFile, Facts, Summary};
+use quarrel_models::arch::{self, ArchFile, Asked, Facts, Summary};
 use quarrel_models::gguf::{GgufFile, Metadata};
 use quarrel_models::hf::{HfFolder, Mapping};
 use quarrel_models::synthetic::Synthetic;
@@ -199,6 +201,8 @@ pub(crate) struct Model {
     pub(crate) summary: Summary,
     /// The architecture file that serves it.
     pub(crate) arch: String,
+    /// What that file asked of the model: its metadata, and tensors that it does not have.
+    asked: (Vec<Metadatum>, Vec<String>),
 }
 
 impl Model {
@@ -206,7 +210,7 @@ impl Model {
     /// graph.
     pub(crate) fn bind(name: &str, source: Source, plan: &PlanArgs) -> Result<Model> {
         let files = user_architectures(&plan.arch)?;
-        let facts = source.facts();
+        let facts = &Asked::of(source.facts());
         let blame = |file: Option<&ArchFile>, error| {
             let own = file.is_some_and(|file| files.iter().any(|own| std::ptr::eq(own, file)));
             if own { CliError::Arch(error) } else { CliError::builtin_arch(name, &error) }
@@ -216,28 +220,54 @@ impl Model {
         let mut graph =
             file.build_for(facts, context.into()).map_err(|error| blame(Some(file), error))?;
         if let Some(format) = plan.state_format() {
-            let kept = |state: &&mut StateDecl| state.addressing == Addressing::Append;
-            graph.states.iter_mut().filter(kept).for_each(|state| state.format = format);
+            note_kept(&graph.store_caches_as(format), format);
         }
+        let asked = (facts.metadata(), facts.absent());
         if let Some(warning) = arch::unused_tensors(file, &graph, facts) {
             output::remark(&rendered(&warning));
         }
         let summary = arch::summary(&graph, facts);
         let arch = format!("{} ({})", file.name(), file.file_name());
-        Ok(Model { name: name.into(), source, graph, summary, arch })
+        Ok(Model { name: name.into(), source, graph, summary, arch, asked })
     }
 
-    /// Checks that tokenizer and logits agree on the number of tokens.
-    pub(crate) fn check_vocabulary(&self, text: &Text) -> Result<()> {
-        let rows = usize::try_from(self.summary.vocabulary).unwrap_or(usize::MAX);
-        text.tokenizer.check_vocab(rows).map_err(|error| {
-            CliError::User(format!(
-                "{}: {error}. The file is damaged or was converted wrongly: fetch or convert it \
-                 again; --prompt-tokens works without its tokenizer",
-                self.name
-            ))
-        })
+    /// Compiles it. The plan knows what the model must be like.
+    pub(crate) fn compile(&self, device: &DeviceFacts, options: &PlanOptions) -> Result<Plan> {
+        let mut plan = quarrel_compiler::compile(&self.graph, device, options)?;
+        (plan.model.metadata, plan.model.absent) = self.asked.clone();
+        Ok(plan)
     }
+
+    /// The formats in which keys and values are kept, each once.
+    pub(crate) fn kept(&self) -> Vec<&'static str> {
+        let caches = self.graph.caches().into_iter();
+        // Ids of the graph's own states.
+        let names = caches.map(|id| self.graph.states[id.0 as usize].format.name());
+        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+/// Checks that tokenizer and logits of the model `name` agree on the number of tokens.
+pub(crate) fn check_vocabulary(name: &str, vocabulary: u64, text: &Text) -> Result<()> {
+    let rows = usize::try_from(vocabulary).unwrap_or(usize::MAX);
+    text.tokenizer.check_vocab(rows).map_err(|error| {
+        CliError::User(format!(
+            "{name}: {error}. The file is damaged or was converted wrongly: fetch or convert it \
+             again; --prompt-tokens works without its tokenizer"
+        ))
+    })
+}
+
+/// Tells the user which keys and values are not kept in the format that was asked for.
+fn note_kept(states: &[String], asked: StateFormat) {
+    let Some((first, others)) = states.split_first() else { return };
+    let others = if others.is_empty() { "".into() } else { format!(" and {} more", others.len()) };
+    output::remark(&format!(
+        "note: the heads of {first}{others} are no multiples of {} elements, so they are not kept in \
+         {} but as without the option\n",
+        StateFormat::BLOCK,
+        asked.name()
+    ));
 }
 
 /// The folder in which users keep architecture files.

@@ -4,20 +4,39 @@
 use crate::backend::{Backend, Device, GpuModel, ReferenceBackend};
 use crate::background::Pending;
 use crate::error::{CliError, Result};
-use crate::model::{Model, Source};
-use crate::options::PlanArgs;
+use crate::model::{Model, Source, check_vocabulary};
+use crate::options::{PlanArgs, SavedArgs};
 use crate::output;
+use crate::saved;
 use crate::text::Text;
-use quarrel_ir::plan::{Phase, PlanOptions};
+use quarrel_ir::graph::Graph;
+use quarrel_ir::plan::{Phase, Plan, PlanOptions};
+use quarrel_models::arch::context_length;
 use std::time::{Duration, Instant};
 
 /// A model on its way.
 pub(crate) struct Opening<'a> {
-    pub(crate) model: Model,
+    /// As the user named it.
+    pub(crate) name: String,
+    /// Facts and weights.
+    pub(crate) source: Source,
+    /// Number of token ids.
+    pub(crate) vocabulary: u64,
+    /// Positions that the model was trained for, where it says so.
+    trained: Option<u64>,
+    what: What,
     plan: &'a PlanArgs,
     started: Instant,
     text: Option<Pending<Result<Text>>>,
     device: Option<Pending<Result<Device>>>,
+}
+
+/// What the device will run.
+enum What {
+    /// A graph that is still to be compiled.
+    Graph(Box<Graph>),
+    /// A plan from a file.
+    Saved(Box<Plan>),
 }
 
 /// A model that is compiled, but not loaded.
@@ -43,36 +62,62 @@ pub(crate) struct Ready {
 }
 
 impl<'a> Opening<'a> {
-    /// Opens the file, starts everything else, and builds the graph.
-    pub(crate) fn start(name: &str, plan: &'a PlanArgs) -> Result<Opening<'a>> {
+    /// Opens the file, starts everything else, and builds the graph, or reads the plan that was
+    /// saved.
+    pub(crate) fn start(name: &str, plan: &'a PlanArgs, saved: &SavedArgs) -> Result<Opening<'a>> {
         let started = Instant::now();
         let source = Source::open(name, &plan.mapping)?;
         let device = Device::start(plan);
         let text = source.start_text();
-        let model = Model::bind(name, source, plan)?;
-        Ok(Opening { model, plan, started, text: Some(text), device: Some(device) })
+        let (source, what, vocabulary) = match &saved.saved {
+            Some(path) => {
+                let saved = saved::read_for(path, &source, plan)?;
+                let vocabulary = saved.model.vocabulary.into();
+                (source, What::Saved(Box::new(saved)), vocabulary)
+            }
+            None => {
+                let model = Model::bind(name, source, plan)?;
+                let vocabulary = model.summary.vocabulary;
+                (model.source, What::Graph(Box::new(model.graph)), vocabulary)
+            }
+        };
+        let trained = context_length(source.facts());
+        let (name, text, device) = (name.into(), Some(text), Some(device));
+        Ok(Opening { name, source, vocabulary, trained, what, plan, started, text, device })
     }
 
-    /// Positions of a session, where nothing but the options and the model says how many.
+    /// Positions of a session, where nothing but the options and the model, or the saved plan,
+    /// says how many.
     pub(crate) fn context(&self) -> u32 {
-        self.plan.context(self.model.summary.context_length)
+        match &self.what {
+            What::Graph(_) => self.plan.context(self.trained),
+            What::Saved(plan) => plan.options.context,
+        }
+    }
+
+    /// Sequences that a saved plan decodes together.
+    pub(crate) fn saved_slots(&self) -> Option<u32> {
+        match &self.what {
+            What::Graph(_) => None,
+            What::Saved(plan) => Some(plan.options.slots),
+        }
     }
 
     /// The tokenizer, once, with its vocabulary checked.
     pub(crate) fn text(&mut self) -> Result<Text> {
         let text = self.take_text()?;
-        let text = text.map_err(|error| error.at(&self.model.name))?;
-        self.model.check_vocabulary(&text)?;
+        let text = text.map_err(|error| error.at(&self.name))?;
+        check_vocabulary(&self.name, self.vocabulary, &text)?;
         Ok(text)
     }
 
     /// The tokenizer, once, where the prompt is given as ids: `None` if there is none to be had.
     pub(crate) fn optional_text(&mut self) -> Result<Option<Text>> {
         let text = self.take_text()?;
-        let text = self.model.source.optional_text(text);
-        let text = text.map_err(|error| error.at(&self.model.name))?;
+        let text = self.source.optional_text(text);
+        let text = text.map_err(|error| error.at(&self.name))?;
         // With another vocabulary its pieces would be wrong: ids speak for themselves then.
-        Ok(text.filter(|text| self.model.check_vocabulary(text).is_ok()))
+        Ok(text.filter(|text| check_vocabulary(&self.name, self.vocabulary, text).is_ok()))
     }
 
     /// Waits for the device and compiles for one sequence of `context` positions and logits of
@@ -89,10 +134,17 @@ impl<'a> Opening<'a> {
     fn compile_with(&mut self, options: &PlanOptions) -> Result<Compiled> {
         let device = self.device.take().ok_or_else(|| once("device"))?.wait()?;
         let start = Instant::now();
-        let kind = match device {
-            Device::Reference => Kind::Reference { context: options.context, chunk: options.chunk },
-            Device::Gpu(gpu) => {
-                Kind::Gpu(Box::new(GpuModel::compile(&self.model.graph, gpu, options)?))
+        let kind = match (device, &mut self.what) {
+            (Device::Reference, What::Graph(_)) => {
+                Kind::Reference { context: options.context, chunk: options.chunk }
+            }
+            (Device::Gpu(gpu), What::Graph(graph)) => {
+                Kind::Gpu(Box::new(GpuModel::compile(graph, gpu, options)?))
+            }
+            (device, What::Saved(plan)) => {
+                let gpu = device.gpu("--plan")?;
+                saved::check_room(plan, options)?;
+                Kind::Gpu(Box::new(GpuModel::of(Plan::clone(plan), gpu)))
             }
         };
         let time = start.elapsed();
@@ -102,7 +154,7 @@ impl<'a> Opening<'a> {
 
     /// Tells the user where `--ctx` goes beyond the positions that the model knows.
     fn note_context(&self) {
-        if let (Some(asked), Some(known)) = (self.plan.ctx, self.model.summary.context_length)
+        if let (Some(asked), Some(known)) = (self.plan.ctx, self.trained)
             && u64::from(asked) > known
         {
             output::remark(&format!(
@@ -115,11 +167,13 @@ impl<'a> Opening<'a> {
     /// Loads the weights; kernels of `phases` are compiled meanwhile, first needed first.
     pub(crate) fn load(&self, compiled: Compiled, phases: &[Phase]) -> Result<Ready> {
         let start = Instant::now();
-        let backend: Box<dyn Backend> = match compiled.kind {
-            Kind::Gpu(model) => Box::new(model.load(self.model.source.weights(), phases)?),
-            Kind::Reference { context, chunk } => {
-                Box::new(ReferenceBackend::new(&self.model, context, chunk)?)
+        let weights = self.source.weights();
+        let backend: Box<dyn Backend> = match (compiled.kind, &self.what) {
+            (Kind::Gpu(model), _) => Box::new(model.load(weights, phases)?),
+            (Kind::Reference { context, chunk }, What::Graph(graph)) => {
+                Box::new(ReferenceBackend::new(graph, weights, context, chunk)?)
             }
+            (Kind::Reference { .. }, What::Saved(_)) => return Err(once("plan")),
         };
         let (started, load) = (self.started, start.elapsed());
         Ok(Ready { backend, started, load, compile: compiled.time })

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 /// Positions that a session holds where neither the user nor the model asks for fewer.
 const DEFAULT_CONTEXT: u64 = 4096;
+/// Most prompt tokens of a step where the user does not say.
+const DEFAULT_CHUNK: u32 = 512;
 
 /// How a model is bound to a device.
 #[derive(Args, Clone, Debug)]
@@ -27,17 +29,22 @@ pub(crate) struct PlanArgs {
     /// Compile the graph op by op
     #[arg(long)]
     pub(crate) no_fuse: bool,
-    /// Precision of products, and of keys and values
-    #[arg(long, value_enum, default_value_t = Precision::Auto)]
-    pub(crate) precision: Precision,
+    /// Precision of products, and of keys and values where --kv does not say [default: auto]
+    #[arg(long, value_enum)]
+    pub(crate) precision: Option<Precision>,
+    /// How keys and values are kept: F32, F16 or Q8_0 (blocks of 32 elements in 8 bits with a scale,
+    /// about half of F16) [default: F16, or F32 with --precision f32]
+    #[arg(long, value_name = "FORMAT", visible_aliases = ["kv-cache", "cache-type"],
+          value_parser = cache_format)]
+    pub(crate) kv: Option<StateFormat>,
     /// Positions that a sequence may have [default: the model's own, at most 4096]
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ctx: Option<u32>,
-    /// Prompt tokens that are processed together; 1 is token by token
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 512,
+    /// Prompt tokens that are processed together; 1 is token by token [default: 512]
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=32_768))]
-    pub(crate) chunk: u32,
+    pub(crate) chunk: Option<u32>,
     /// Expand the file's weights to F32, F16 or BF16 as they are loaded
     #[arg(long, value_name = "FORMAT", value_parser = float_format)]
     pub(crate) weights: Option<Format>,
@@ -51,6 +58,28 @@ pub(crate) enum Precision {
     Auto,
     /// F32 throughout
     F32,
+}
+
+impl Precision {
+    pub(crate) fn planned(self) -> plan::Precision {
+        match self {
+            Precision::Auto => plan::Precision::Auto,
+            Precision::F32 => plan::Precision::F32,
+        }
+    }
+}
+
+/// A plan that was saved.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SavedArgs {
+    /// Run a plan that `quarrel plan --save` wrote, without compiling anything
+    #[arg(
+        long = "plan",
+        value_name = "FILE",
+        help_heading = "Compilation",
+        conflicts_with = "arch"
+    )]
+    pub(crate) saved: Option<PathBuf>,
 }
 
 impl PlanArgs {
@@ -68,15 +97,15 @@ impl PlanArgs {
 
     /// How keys and values are stored, where it is not as the graph says.
     pub(crate) fn state_format(&self) -> Option<StateFormat> {
-        match self.precision {
-            Precision::Auto => None,
-            Precision::F32 => Some(StateFormat::F32),
-        }
+        self.kv.or(match self.precision {
+            Some(Precision::Auto) | None => None,
+            Some(Precision::F32) => Some(StateFormat::F32),
+        })
     }
 
     /// Options of a plan for `context` positions that yields logits of up to `out_rows` rows.
     pub(crate) fn plan_options(&self, context: u32, out_rows: u32) -> PlanOptions {
-        let chunk = self.chunk.min(context).max(1);
+        let chunk = self.chunk.unwrap_or(DEFAULT_CHUNK).min(context).max(1);
         PlanOptions {
             context,
             chunk,
@@ -84,13 +113,16 @@ impl PlanArgs {
             out_rows: out_rows.clamp(1, chunk),
             fuse: !self.no_fuse,
             weights: self.weights,
-            state: None,
-            precision: match self.precision {
-                Precision::Auto => plan::Precision::Auto,
-                Precision::F32 => plan::Precision::F32,
-            },
+            state: self.state_format(),
+            precision: self.precision.map_or(plan::Precision::Auto, Precision::planned),
         }
     }
+}
+
+/// A format that keys and values can be kept in.
+fn cache_format(text: &str) -> Result<StateFormat, String> {
+    let named = StateFormat::ALL.into_iter().find(|f| f.name().eq_ignore_ascii_case(text));
+    named.ok_or_else(|| "keys and values can be kept in f32, f16 or q8_0".into())
 }
 
 /// A format that weights can be expanded to.

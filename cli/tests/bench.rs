@@ -4,8 +4,12 @@
 
 mod support;
 
+use quarrel_ir::format::Format;
+use quarrel_ir::weight::WeightSource;
+use quarrel_models::gguf::GgufFile;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use support::{Bench, Finished, Tiny, has};
 
 /// The shortest tests there are.
@@ -101,6 +105,7 @@ fn depths_and_batches_make_a_test_each() {
             assert!(part("record_us") > 0.0 && part("sampling_us") > 0.0, "{test}");
             let sum = part("busy_us") + part("gap_us");
             assert!((sum / part("step_us") - 1.0).abs() < 1e-9, "{test}");
+            assert_eq!(part("steps_per_submission"), 1.0, "software goes step by step: {test}");
         }
     }
     // Three sequences share the weights and the dispatches of a step.
@@ -209,10 +214,33 @@ fn a_llama_bench_that_does_not_work_is_named() {
     failed(run(&fails), &["fails failed", "3", "no GPU at all"]);
     failed(run(&program(&bench, "talks", "echo hello")), &["talks", "JSON", "llama-bench?"]);
     failed(run(&program(&bench, "nothing", "echo '[]'")), &["measured nothing"]);
-    let shape = ["bench", "--synthetic", "smollm2-135m:F16", "--vs", &fails];
-    bench.run(&shape).refused(&["synthetic", "GGUF"]);
-    let weights = ["bench", &file, "--weights", "F16", "--vs", &fails];
-    bench.run(&weights).refused(&["--weights"]);
+}
+
+/// Shapes and expanded weights have no file: one is written, and it is gone afterwards.
+#[test]
+fn llama_cpp_gets_a_file_of_what_has_none() {
+    let bench = Bench::new();
+    let kept = bench.path().join("kept.gguf");
+    let lines = format!(
+        "echo \"$2\" > '{}'\ncp \"$2\" '{}'\ncat <<'END'\n{LLAMA_BENCH}\nEND",
+        bench.path().join("name").display(),
+        kept.display()
+    );
+    let llama = program(&bench, "llama-bench", &lines);
+    let file = bench.model(&Tiny::default());
+    let shape = ["--synthetic", "smollm2-135m:Q4_0", "--layers", "1"];
+    for (model, word) in [(&shape[..], "smollm2-135m"), (&[&file[..], "--weights", "F16"], "")] {
+        let json = bench.run(&[&["bench", "--vs", &llama], model, &SHORT].concat()).json();
+        assert!(json["vs"]["tests"][1]["ratio"].is_number(), "{json}");
+        assert!(json["model"].as_str().unwrap().contains(word), "{json}");
+        let name = std::fs::read_to_string(bench.path().join("name")).unwrap();
+        assert!(!Path::new(name.trim()).exists(), "{name} was left behind");
+        let written = GgufFile::open(&kept).unwrap();
+        let format = if word.is_empty() { Format::F16 } else { Format::Q4_0 };
+        assert_eq!(written.info("blk.0.attn_q.weight").unwrap().format, format);
+        assert_eq!(written.info("blk.0.attn_norm.weight").unwrap().format, Format::F32);
+        assert_eq!(written.architecture(), Some("llama"));
+    }
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! Emission: launches and memory become a plan.
 
 use crate::error::CompileError;
-use crate::lower::{IoBuffer, Launch, Resource, WeightTable, state_format};
+use crate::lower::{IoBuffer, Launch, Resource, WeightTable, row_bytes};
 use crate::memory::{Assigned, Pool, value_bytes};
-use crate::region::{Region, label};
-use quarrel_ir::graph::{Graph, Op, StateId, ValueId};
+use crate::region::{Region, label, listed};
+use quarrel_ir::graph::{Graph, StateId, ValueId};
 use quarrel_ir::plan::{
-    Buffer, BufferId, BufferRange, BufferRole, Dispatch, FusedOp, Io, Kernel, KernelId, Phase,
-    PlanOptions, Program,
+    Buffer, BufferId, BufferRange, BufferRole, Content, Dispatch, FusedOp, Io, Kernel, KernelId,
+    Phase, PlanOptions, Program,
 };
-use quarrel_ir::sampling::{MAX_STOP_TOKENS, SLOT_WORDS};
+use quarrel_ir::sampling::{MAX_STOP_TOKENS, RECORDS, SLOT_WORDS};
 use quarrel_kernels::shader::Shader;
 use std::collections::HashMap;
 
@@ -44,8 +44,7 @@ impl<'a> Emission<'a> {
             .iter()
             .map(|state| {
                 let rows = state.addressing.rows(options.context, options.step_tokens());
-                let elements = u64::from(options.slots) * u64::from(rows) * state.width();
-                let bytes = elements * state_format(state, options).bytes();
+                let bytes = u64::from(options.slots) * u64::from(rows) * row_bytes(state);
                 push(&mut buffers, &state.name, bytes, BufferRole::State)
             })
             .collect();
@@ -87,6 +86,7 @@ impl<'a> Emission<'a> {
             dispatches.push(Dispatch {
                 kernel,
                 bindings,
+                contents: launch.resources.iter().map(content).collect(),
                 grid: launch.grid,
                 layer: layer_of(self.graph, region),
                 ops: fused_ops(self.graph, region),
@@ -156,7 +156,9 @@ impl<'a> Emission<'a> {
                 let bytes = value_bytes(self.graph, self.options, *value);
                 self.pooled(resource, *value, bytes, assigned)?
             }
-            Resource::Partials(value, bytes) => self.pooled(resource, *value, *bytes, assigned)?,
+            Resource::Partials { value, bytes, .. } => {
+                self.pooled(resource, *value, *bytes, assigned)?
+            }
         })
     }
 
@@ -174,6 +176,19 @@ impl<'a> Emission<'a> {
             ))
         })?;
         Ok(BufferRange { buffer: BufferId(self.pool_start + *index as u32), offset: 0, bytes })
+    }
+}
+
+/// What a resource is in the plan.
+fn content(resource: &Resource) -> Content {
+    match *resource {
+        Resource::Value(ValueId(value)) => Content::Value(value),
+        Resource::Partials { value: ValueId(value), splits, .. } => {
+            Content::Partials { value, splits }
+        }
+        Resource::Weight(_) => Content::Weights,
+        Resource::State(StateId(state)) => Content::State(state),
+        Resource::Io(_) => Content::Io,
     }
 }
 
@@ -197,7 +212,8 @@ fn make_io(buffers: &mut Vec<Buffer>, graph: &Graph, options: &PlanOptions, outp
         logits: io("logits", value_bytes(graph, options, output)),
         live: io("live", slots),
         sampler: io("sampler", slots * SLOT_WORDS as u64),
-        sampled: io("sampled", 4 * slots),
+        sampled: io("sampled", 4 * slots * u64::from(RECORDS)),
+        drawn: io("drawn", slots),
         stop: io("stop", 4 * (1 + MAX_STOP_TOKENS as u64)),
     }
 }
@@ -208,12 +224,13 @@ fn layer_of(graph: &Graph, region: &Region) -> Option<u32> {
 }
 
 fn fused_ops(graph: &Graph, region: &Region) -> Vec<FusedOp> {
-    let ops = region.members.iter().filter(|(v, _)| !matches!(graph.op(**v), Op::Reshape(_)));
-    ops.map(|(value, place)| FusedOp {
-        value: value.0,
-        op: graph.op(*value).name().to_string(),
-        name: graph.node(*value).origin.name.clone(),
-        place: *place,
-    })
-    .collect()
+    listed(graph, region)
+        .map(|(value, place)| FusedOp {
+            value: value.0,
+            op: graph.op(value).name().to_string(),
+            name: graph.node(value).origin.name.clone(),
+            layer: graph.node(value).origin.layer,
+            place,
+        })
+        .collect()
 }

@@ -16,6 +16,7 @@
 //! typed. `limits.rs` checks that options, model and device go together. Nothing here knows a device beyond its facts, or a model beyond its graph.
 
 mod canonicalise;
+mod decisions;
 mod emit;
 mod error;
 mod fuse;
@@ -32,8 +33,10 @@ use emit::Emission;
 use lower::{Context, Launch, Splits, WeightTable};
 use memory::Pool;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::graph::{Graph, ValueId};
-use quarrel_ir::plan::{ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, Rewind, identity};
+use quarrel_ir::graph::{Graph, Op, StateFormat, Type, ValueId};
+use quarrel_ir::plan::{
+    Decision, ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, Rewind, identity,
+};
 use region::Region;
 
 /// Compiles `graph` for `device`.
@@ -49,29 +52,30 @@ pub fn compile(
     graph.verify()?;
     limits::check_options(graph, options)?;
     let original = graph;
-    let graph = &canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)?;
-    graph.verify().map_err(|error| CompileError::Pass { pass: "canonicalise", error })?;
+    let mut graph = canonical(graph)?;
+    let mut decisions = store_caches(&mut graph, options);
+    let graph = &graph;
     let output = graph.output().ok_or_else(|| {
         CompileError::Graph(quarrel_ir::graph::VerifyError::NoOutput(graph.name.clone()))
     })?;
-    let mut decisions = Vec::new();
     let mut phases = Vec::new();
     for (name, phase) in [("decode", Phase::Decode), ("prefill", Phase::Prefill)] {
         let fused = fuse::fuse(graph, phase, options);
-        decisions.extend(fused.decisions);
-        phases.push((name, phase, schedule::schedule(graph, fused.regions)));
+        let regions = schedule::schedule(graph, fused.regions);
+        phases.push((name, phase, regions, fused.decisions));
     }
-    let all = phases.iter().flat_map(|(_, _, regions)| regions);
+    let all = phases.iter().flat_map(|(_, _, regions, _)| regions);
     let weights = WeightTable::build(graph, all, options.weights, device)?;
     limits::check_states(graph, device, options)?;
     let output = region::storage(graph, output);
     let mut emission = Emission::new(graph, options, &weights, output);
     let mut pool = Pool::default();
     let mut programs = Vec::new();
-    for (name, phase, regions) in phases {
+    for (name, phase, regions, mut decided) in phases {
         let whole = Splits::new();
         let context = Context { graph, weights: &weights, splits: &whole, device, options, phase };
-        let (regions, splits) = lower::split(context, regions)?;
+        let (regions, splits) = lower::split(context, regions, &mut decided)?;
+        decisions.extend(decided.into_list());
         let context = Context { splits: &splits, ..context };
         let launches = lower_all(context, &regions)?;
         let assigned = pool.assign(graph, options, name, &launches, output);
@@ -85,10 +89,12 @@ pub fn compile(
     let plan = Plan {
         version: PLAN_VERSION,
         identity: identity(original, device, options),
+        checksum: String::new(),
         model,
         options: options.clone(),
         device: device.clone(),
         rewind: Rewind::of(states, options.context, options.step_tokens()),
+        position_bytes: limits::position_bytes(graph, options),
         buffers: emission.buffers,
         io: emission.io,
         kernels: emission.kernels,
@@ -98,6 +104,38 @@ pub fn compile(
     };
     plan.verify()?;
     Ok(plan)
+}
+
+/// Stores keys and values as the options say; what is said of those whose rows cannot be.
+fn store_caches(graph: &mut Graph, options: &PlanOptions) -> Vec<Decision> {
+    let Some(format) = options.state else { return Vec::new() };
+    let others = graph.store_caches_as(format);
+    let kept = |value: &ValueId| match &graph.node(*value).ty {
+        Type::State(state) => others.contains(&graph.states[state.0 as usize].name),
+        Type::Tensor(_) => false,
+    };
+    let appends = graph.values().filter(|value| *graph.op(*value) == Op::Append);
+    let pairs: Vec<[u32; 2]> = appends.filter(kept).map(|value| [value.0; 2]).collect();
+    let (block, name) = (StateFormat::BLOCK, format.name());
+    let decision = Decision {
+        phase: Phase::Decode,
+        rule: "store-caches".into(),
+        taken: false,
+        reason: format!("its heads are no whole blocks of {block} elements, as {name} needs"),
+        would_change: format!("heads of a multiple of {block} elements"),
+        pairs,
+    };
+    if decision.pairs.is_empty() { Vec::new() } else { vec![decision] }
+}
+
+/// The canonical form of a verified graph, whose values and states are those that plans name.
+///
+/// # Errors
+/// A bug of the pass.
+pub fn canonical(graph: &Graph) -> Result<Graph, CompileError> {
+    let graph = canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)?;
+    graph.verify().map_err(|error| CompileError::Pass { pass: "canonicalise", error })?;
+    Ok(graph)
 }
 
 fn lower_all(context: Context<'_>, regions: &[Region]) -> Result<Vec<Launch>, CompileError> {
@@ -110,5 +148,7 @@ fn model_facts(graph: &Graph, output: ValueId) -> ModelFacts {
         architecture: graph.name.clone(),
         vocabulary: graph.tensor(output).map_or(0, |t| t.width() as u32),
         layers: layers.map_or(0, |last| last + 1),
+        tensors: graph.weights.clone(),
+        ..ModelFacts::default()
     }
 }

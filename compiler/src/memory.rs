@@ -90,7 +90,7 @@ fn lives(graph: &Graph, options: &PlanOptions, launches: &[Launch], output: Valu
                 Resource::Value(value) if value != output => {
                     (label(graph, value), value_bytes(graph, options, value))
                 }
-                Resource::Partials(value, bytes) => {
+                Resource::Partials { value, bytes, .. } => {
                     (format!("partials of {}", label(graph, value)), bytes)
                 }
                 Resource::Value(_) | Resource::Weight(_) | Resource::State(_) | Resource::Io(_) => {

@@ -4,7 +4,7 @@ use crate::emit::Emission;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::RunDim;
 use quarrel_ir::plan::{
-    Cost, Dispatch, Extent, Kernel, KernelId, ModelFacts, Phase, PlanOptions, Program,
+    Content, Cost, Dispatch, Extent, Kernel, KernelId, ModelFacts, Phase, PlanOptions, Program,
 };
 use quarrel_kernels::sampling;
 
@@ -33,7 +33,9 @@ fn program(
     let buffers = sampling::buffers(&emission.io);
     let bindings = buffers.map(|buffer| emission.whole(buffer)).to_vec();
     emission.kernels.push(kernel);
+    let contents = vec![Content::Io; bindings.len()];
     let dispatch = Dispatch {
+        contents,
         kernel: KernelId(emission.kernels.len() as u32 - 1),
         bindings,
         grid: [

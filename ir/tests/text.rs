@@ -126,7 +126,7 @@ fn errors_say_where_and_what_was_expected() {
             "line 2, column 30: the extents [4294967296, 4294967296] have more elements than can be \
              counted",
         ),
-        ("f16", "f64", "line 4, column 18: expected `f32` or `f16`, found `f64`"),
+        ("f16", "f64", "line 4, column 18: expected `f32` or `f16` or `q8_0`, found `f64`"),
         (
             " append\n",
             "\n",

@@ -11,11 +11,36 @@ pub fn cache_row(context: usize, slot: u32, position: u32) -> usize {
     slot as usize * context + position as usize
 }
 
-/// `x` as it reads back after it was written to a state of this format.
-pub fn round(format: StateFormat, x: f32) -> f32 {
+/// Writes `new` over `old` as it reads back from a state of this format: a row, or whole blocks of
+/// one.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn round(format: StateFormat, new: &[f32], old: &mut [f32]) {
+    assert_eq!(new.len(), old.len(), "round: as many elements");
     match format {
-        StateFormat::F32 => x,
-        StateFormat::F16 => f16::from_f32(x).to_f32(),
+        StateFormat::F32 => old.copy_from_slice(new),
+        StateFormat::F16 => {
+            old.iter_mut().zip(new).for_each(|(old, x)| *old = f16::from_f32(*x).to_f32());
+        }
+        StateFormat::Q8 => {
+            let block = StateFormat::BLOCK as usize;
+            let blocks = old.chunks_mut(block).zip(new.chunks(block));
+            blocks.for_each(|(old, new)| round_block(new, old));
+        }
+    }
+}
+
+/// A block of [`StateFormat::Q8`].
+fn round_block(new: &[f32], old: &mut [f32]) {
+    let exact = new.iter().fold(0.0f32, |most, x| most.max(x.abs())) / 127.0;
+    if exact > f16::MAX.to_f32() || new.iter().any(|x| !x.is_finite()) {
+        return old.fill(f32::NAN);
+    }
+    let scale = f16::from_f32(exact).to_f32();
+    for (old, x) in old.iter_mut().zip(new) {
+        let whole = if scale == 0.0 { 0.0 } else { (x / scale).round_ties_even() };
+        *old = scale * whole.clamp(-127.0, 127.0);
     }
 }
 
@@ -80,9 +105,7 @@ impl StateRows {
         for (new, (&slot, &position)) in x.chunks_exact(self.width).zip(places) {
             assert!((position as usize) < self.context, "append: position beyond the context");
             let start = cache_row(self.context, slot, position) * self.width;
-            for (old, &new) in self.rows[start..start + self.width].iter_mut().zip(new) {
-                *old = round(self.format, new);
-            }
+            round(self.format, new, &mut self.rows[start..start + self.width]);
         }
     }
 

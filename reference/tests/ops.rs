@@ -214,11 +214,40 @@ fn query_heads_share_key_heads_in_order() {
 #[test]
 fn states_round_to_nearest_even_on_write() {
     let ulp = 2f32.powi(-10);
-    assert_eq!(round(StateFormat::F16, 1.0 + ulp / 2.0), 1.0);
-    assert_eq!(round(StateFormat::F16, 1.0 + 1.5 * ulp), 1.0 + 2.0 * ulp);
-    assert_eq!(round(StateFormat::F16, 1.0 + 0.51 * ulp), 1.0 + ulp);
-    assert_eq!(round(StateFormat::F16, 70000.0), f32::INFINITY);
-    assert_eq!(round(StateFormat::F32, 1.0 + ulp / 2.0), 1.0 + ulp / 2.0);
+    let rounded = |format, x: f32| {
+        let mut old = [0.0];
+        round(format, &[x], &mut old);
+        old[0]
+    };
+    assert_eq!(rounded(StateFormat::F16, 1.0 + ulp / 2.0), 1.0);
+    assert_eq!(rounded(StateFormat::F16, 1.0 + 1.5 * ulp), 1.0 + 2.0 * ulp);
+    assert_eq!(rounded(StateFormat::F16, 1.0 + 0.51 * ulp), 1.0 + ulp);
+    assert_eq!(rounded(StateFormat::F16, 70000.0), f32::INFINITY);
+    assert_eq!(rounded(StateFormat::F32, 1.0 + ulp / 2.0), 1.0 + ulp / 2.0);
+}
+
+#[test]
+fn blocks_of_a_row_share_a_scale() {
+    // A scale of 2, of 1/127 rounded to F16, of nothing, and of something that is not finite.
+    let mut row = [0.0; 128];
+    (row[0], row[1], row[2], row[3]) = (254.0, 1.0, -3.0, 4.9);
+    (row[32], row[33]) = (-1.0, 0.5);
+    (row[96], row[97]) = (1.0, f32::INFINITY);
+    let mut old = [7.0; 128];
+    round(StateFormat::Q8, &row, &mut old);
+    // Halves go to the even neighbour: 1 / 2 to 0, -3 / 2 to -2.
+    assert_eq!(old[..5], [254.0, 0.0, -4.0, 4.0, 0.0]);
+    let scale = half::f16::from_f32(1.0 / 127.0).to_f32();
+    assert_eq!(old[32..35], [-127.0 * scale, 64.0 * scale, 0.0]);
+    assert!(old[64..96].iter().all(|x| *x == 0.0));
+    assert!(old[96..].iter().all(|x| x.is_nan()));
+    // 127 times the largest F16 is the most that a block may hold.
+    let most = 127.0 * 65504.0f32;
+    for (x, finite) in [(most, true), (most * 1.001, false)] {
+        row[0] = x;
+        round(StateFormat::Q8, &row, &mut old);
+        assert_eq!(old[0].is_finite(), finite, "{x}");
+    }
 }
 
 #[test]

@@ -107,8 +107,9 @@ impl Gpu {
     /// # Errors
     /// If the device fails.
     pub fn measure(&self, facts: &mut DeviceFacts) -> Result<(), RuntimeError> {
-        facts.copy_bytes_per_s = Some(crate::probe::copy_bytes_per_s(self)?);
-        facts.dispatch_us = Some(crate::probe::dispatch_us(self)?);
+        // Figures that mean something, and that are the same after a trip through JSON.
+        facts.copy_bytes_per_s = Some(crate::probe::copy_bytes_per_s(self)?.round());
+        facts.dispatch_us = Some((crate::probe::dispatch_us(self)? * 1e3).round() / 1e3);
         Ok(())
     }
 

@@ -5,7 +5,6 @@
 
 use crate::error::RuntimeError;
 use crate::gpu::Gpu;
-use half::{bf16, f16};
 use quarrel_ir::format::Format;
 use quarrel_ir::packing::pack_plane;
 use quarrel_ir::plan::{BufferRange, LoadTensor, Plan};
@@ -258,14 +257,8 @@ fn expand(from: Format, to: Format, blocks: &[u8], out: &mut Vec<u8>) {
         .for_each_init(Vec::new, |values, (out, blocks)| {
             values.resize(out.len() / width, 0.0);
             from.dequantize(blocks, values);
-            for (out, &value) in out.chunks_exact_mut(width).zip(values.iter()) {
-                match to {
-                    Format::F16 => out.copy_from_slice(&f16::from_f32(value).to_le_bytes()),
-                    Format::BF16 => out.copy_from_slice(&bf16::from_f32(value).to_le_bytes()),
-                    // `check` lets nothing else be expanded to.
-                    _ => out.copy_from_slice(&value.to_le_bytes()),
-                }
-            }
+            // `check` lets nothing be expanded to but floats.
+            to.store(values, out);
         });
 }
 

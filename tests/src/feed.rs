@@ -59,7 +59,7 @@ pub fn reference_logits(
 ) -> Vec<Vec<f32>> {
     let mut graph = graph.clone();
     if let Some(format) = options.state {
-        graph.states.iter_mut().for_each(|state| state.format = format);
+        graph.store_caches_as(format);
     }
     let mut oracle = Interpreter::new(graph, weights, 1, options.context as usize)
         .unwrap_or_else(|error| panic!("{error}"));

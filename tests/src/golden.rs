@@ -74,15 +74,16 @@ impl Golden {
     /// # Panics
     /// If it cannot be compiled or loaded.
     pub fn session(&self, fuse: bool) -> Session {
+        self.session_with(PlanOptions { fuse, ..PlanOptions::default() })
+    }
+
+    /// The same with these options, as far as they are not of lengths and precision.
+    ///
+    /// # Panics
+    /// If it cannot be compiled or loaded.
+    pub fn session_with(&self, options: PlanOptions) -> Session {
         let precision = Precision::Auto;
-        let options = PlanOptions {
-            context: 1024,
-            chunk: 64,
-            out_rows: 64,
-            fuse,
-            precision,
-            ..PlanOptions::default()
-        };
+        let options = PlanOptions { context: 1024, chunk: 64, out_rows: 64, precision, ..options };
         let plan = plan_for(&self.graph(), &options, None);
         let load =
             LoadOptions { phases: &[Phase::Prefill, Phase::Decode], ..LoadOptions::default() };

@@ -15,6 +15,7 @@ pub mod feed;
 pub mod folder;
 pub mod golden;
 pub mod little;
+pub mod small;
 pub mod smollm2;
 pub mod synthetic;
 pub mod tiny;

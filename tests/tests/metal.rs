@@ -7,7 +7,7 @@ use naga::{AddressSpace, StorageAccess, TypeInner};
 use quarrel_compiler::compile;
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
-use quarrel_ir::graph::Graph;
+use quarrel_ir::graph::{Graph, StateFormat};
 use quarrel_ir::plan::{Access, Dispatch, Kernel, Phase, Place, Plan, PlanOptions, Precision};
 use quarrel_kernels::check;
 use quarrel_tests::architectures::{draw, twenty};
@@ -145,6 +145,21 @@ fn smollm2_on_devices_that_are_not_here() {
             for family in ["product", "attention", "rows"] {
                 assert!(families.contains(family), "no {family} kernel in {families:?}");
             }
+        }
+    }
+}
+
+/// Keys and values in 8 bits take a dispatch of their own in each layer.
+#[test]
+fn smollm2_with_states_in_blocks() {
+    for device in [facts::apple(), facts::nvidia(), facts::llvmpipe()] {
+        for context in [1024, 8192] {
+            let state = Some(StateFormat::Q8);
+            let options = PlanOptions { context, state, ..PlanOptions::default() };
+            let plan = compile(&smollm2::graph(), &device, &options).unwrap();
+            check_kernels(&plan);
+            let of_layer = decode(&plan).iter().filter(|d| d.layer == Some(15));
+            assert_eq!(of_layer.count(), 6, "{context} on {}", device.name);
         }
     }
 }

@@ -10,10 +10,11 @@
 use quarrel_compiler::compile;
 use quarrel_ir::graph::{Graph, RunDim};
 use quarrel_ir::plan::{
-    Access, BufferId, BufferRole, Dispatch, Extent, KernelId, PLAN_VERSION, Phase, Plan, PlanError,
-    PlanOptions, Program, Rewind, Tenant,
+    Access, BufferId, BufferRole, Content, Dispatch, Extent, KernelId, PLAN_VERSION, Phase, Plan,
+    PlanError, PlanOptions, Program, Rewind, Tenant,
 };
 use quarrel_tests::architectures::twenty;
+use quarrel_tests::small::small_models;
 use quarrel_tests::synthetic::Variant;
 use quarrel_tests::{facts, smollm2};
 use std::collections::{BTreeMap, HashSet};
@@ -40,13 +41,57 @@ fn plans() -> Vec<Plan> {
     short.chain(long).collect()
 }
 
+/// A plan's text is the whole plan: for every kind of model, on every device, fused and not.
 #[test]
 fn plans_survive_being_saved() {
-    for plan in plans() {
-        let text = serde_json::to_string(&plan).unwrap();
-        let read: Plan = serde_json::from_str(&text).unwrap();
+    let mut plans = plans();
+    for (name, graph) in small_models() {
+        for device in [facts::apple(), facts::nvidia(), facts::llvmpipe()] {
+            let options = PlanOptions { context: 64, chunk: 16, ..PlanOptions::default() };
+            plans
+                .push(compile(&graph, &device, &options).unwrap_or_else(|e| panic!("{name}: {e}")));
+        }
+    }
+    for plan in plans {
+        let text = plan.to_json().unwrap();
+        let read = Plan::from_json(&text).unwrap();
         assert_eq!(read, plan);
         read.verify().unwrap();
+    }
+}
+
+#[test]
+fn a_changed_text_is_no_plan() {
+    let text = plan(&Variant::default().graph(), true).to_json().unwrap();
+    for place in (0..text.len()).step_by(text.len() / 200) {
+        // One bit of one letter, so that it is ASCII still.
+        let mut bytes = text.clone().into_bytes();
+        if !bytes[place].is_ascii() {
+            continue;
+        }
+        bytes[place] ^= 1;
+        let changed = String::from_utf8(bytes).unwrap();
+        assert!(Plan::from_json(&changed).is_err(), "{place}");
+    }
+    assert!(Plan::from_json(&text[..text.len() - 1]).is_err());
+}
+
+/// The text of a graph is the whole graph.
+#[test]
+fn graphs_survive_being_printed() {
+    for (name, graph) in small_models() {
+        let text = graph.to_string();
+        let read = Graph::from_text(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(read == graph, "{name} reads back as another graph");
+    }
+}
+
+/// Every architecture file is among the models whose graphs and plans are tested here.
+#[test]
+fn the_models_cover_every_architecture() {
+    let known: HashSet<String> = small_models().into_iter().map(|(_, graph)| graph.name).collect();
+    for file in quarrel_models::arch::builtin() {
+        assert!(known.contains(file.name()), "no small model is of {}", file.name());
     }
 }
 
@@ -86,7 +131,7 @@ fn tenants_of_a_buffer_do_not_overlap() {
 }
 
 /// The tenants are what the dispatches do: each is written first, by one dispatch, and every read
-/// of an activation finds a tenant that was written before.
+/// of an activation finds a tenant that was written before, which the contents name.
 #[test]
 fn dispatches_read_what_was_written() {
     for plan in plans() {
@@ -106,7 +151,8 @@ fn check_activations(
     dispatch: &Dispatch,
 ) {
     let declared = &plan.kernel(dispatch.kernel).bindings;
-    for (range, binding) in dispatch.bindings.iter().zip(declared) {
+    let contents = dispatch.contents.iter().zip(declared);
+    for (range, (content, binding)) in dispatch.bindings.iter().zip(contents) {
         if plan.buffer(range.buffer).role != BufferRole::Activation {
             continue;
         }
@@ -118,6 +164,12 @@ fn check_activations(
         let tenant = found.next().unwrap_or_else(|| panic!("{at}: no tenant for {range:?}"));
         assert!(range.bytes >= tenant.bytes, "{range:?} of {tenant:?}");
         assert!(found.next().is_none(), "two tenants for {range:?}");
+        let value = match content {
+            Content::Value(value) => format!("%{value} "),
+            Content::Partials { value, .. } => format!("partials of %{value} "),
+            other => panic!("{at}: {tenant:?} is said to be {other:?}"),
+        };
+        assert!(tenant.value.starts_with(&value), "{content:?} of {tenant:?}");
     }
 }
 

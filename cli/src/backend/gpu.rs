@@ -67,6 +67,11 @@ impl GpuModel {
         Ok(GpuModel { gpu, plan })
     }
 
+    /// A plan that was compiled before.
+    pub(crate) fn of(plan: Plan, gpu: Gpu) -> GpuModel {
+        GpuModel { gpu, plan }
+    }
+
     /// Loads the weights; kernels of `phases` are compiled meanwhile, first needed first.
     pub(crate) fn load(&self, weights: &dyn WeightSource, phases: &[Phase]) -> Result<Session> {
         let bar = LoadBar::new();

@@ -3,8 +3,9 @@
 use super::Backend;
 use super::sampler::Sampler;
 use crate::error::{CliError, Result};
-use crate::model::Model;
+use quarrel_ir::graph::Graph;
 use quarrel_ir::plan::Rewind;
+use quarrel_ir::weight::WeightSource;
 use quarrel_reference::{Interpreter, StepInputs};
 use quarrel_runtime::{GenerateOptions, Generation, StopReason, Timings};
 use std::ops::ControlFlow;
@@ -23,13 +24,19 @@ pub(crate) struct ReferenceBackend {
 
 impl ReferenceBackend {
     /// Reads the model's weights.
-    pub(crate) fn new(model: &Model, context: u32, chunk: u32) -> Result<ReferenceBackend> {
-        let graph = model.graph.clone();
+    pub(crate) fn new(
+        graph: &Graph,
+        weights: &dyn WeightSource,
+        context: u32,
+        chunk: u32,
+    ) -> Result<ReferenceBackend> {
+        let logits = graph.output().and_then(|logits| graph.tensor(logits));
+        let vocabulary = logits.map_or(1, |logits| logits.last().max(1));
+        let vocabulary = usize::try_from(vocabulary).unwrap_or(usize::MAX);
         // The interpreter keeps a row for each position where a state has more than one.
         let states = graph.states.iter().map(|state| state.addressing);
         let rewind = Rewind::of(states, context, context);
-        let interpreter = Interpreter::new(graph, model.source.weights(), 1, context as usize)?;
-        let vocabulary = usize::try_from(model.summary.vocabulary).unwrap_or(usize::MAX).max(1);
+        let interpreter = Interpreter::new(graph.clone(), weights, 1, context as usize)?;
         let chunk = chunk.max(1) as usize;
         Ok(ReferenceBackend { interpreter, held: Vec::new(), rewind, context, vocabulary, chunk })
     }

@@ -4,7 +4,7 @@ use crate::conversation::{Setting, SettingArgs};
 use crate::error::{CliError, Result};
 use crate::generation::{Speaker, Stream, summarise};
 use crate::opening::Opening;
-use crate::options::{PlanArgs, SamplingArgs};
+use crate::options::{PlanArgs, SamplingArgs, SavedArgs};
 use crate::output;
 use crate::text::{Text, check_prompt};
 use quarrel_ir::plan::Phase;
@@ -35,6 +35,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
+    saved: SavedArgs,
+    #[command(flatten)]
     plan: PlanArgs,
 }
 
@@ -57,7 +59,7 @@ impl Conversation<'_> {
 pub(crate) fn execute(args: &Args) -> Result<()> {
     let sampling = args.sampling.params()?;
     let setting = args.setting.read()?;
-    let mut opening = Opening::start(&args.model, &args.plan)?;
+    let mut opening = Opening::start(&args.model, &args.plan, &args.saved)?;
     let context = opening.context();
     let compiled = opening.compile(context, 1)?;
     let text = opening.text()?;
@@ -86,7 +88,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
             message => talk.messages.push(Message::new("user", message)),
         }
         let ids = talk.ids()?;
-        if let Err(error) = check_room(&ids, context, opening.model.summary.vocabulary) {
+        if let Err(error) = check_room(&ids, context, opening.vocabulary) {
             if !watched {
                 return Err(error);
             }

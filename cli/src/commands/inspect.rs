@@ -108,6 +108,8 @@ struct Stop {
 struct Needs {
     device: Option<String>,
     context: u32,
+    /// How keys and values are kept, where there are any.
+    kv: Vec<&'static str>,
     #[serde(flatten)]
     memory: Option<MemoryNeeds>,
     problem: Option<String>,
@@ -167,7 +169,8 @@ fn folder(source: &Source) -> Option<Folder> {
 /// Compiles for the device, if there is one, and reads off the memory.
 fn needs(args: &Args, model: Option<&Model>, device: Result<Device>) -> Needs {
     let context = args.plan.context(model.and_then(|model| model.summary.context_length));
-    let mut needs = Needs { device: None, context, memory: None, problem: None };
+    let kv = model.map_or(vec![], |model| model.kept());
+    let mut needs = Needs { device: None, context, kv, memory: None, problem: None };
     let (model, facts) = match (model, device.and_then(|device| device.gpu("inspect"))) {
         (Some(model), Ok(gpu)) => (model, gpu.facts()),
         (None, _) => {
@@ -356,12 +359,16 @@ fn show_tokenizer(tokenizer: &Tokenizer) -> String {
 fn show_needs(needs: &Needs) -> String {
     match (needs.memory, &needs.device, &needs.problem) {
         (Some(memory), Some(device), _) => format!(
-            "needs         {} on {device}: {} of weights, {} of states for {} positions, {} of \
-             intermediate values\n",
+            "needs         {} on {device}: {} of weights, {} of states for {} positions{}, {} \
+             of intermediate values\n",
             bytes(memory.total()),
             bytes(memory.weights),
             bytes(memory.states),
             needs.context,
+            match needs.kv.is_empty() {
+                true => String::new(),
+                false => format!(" (keys and values in {})", needs.kv.join(" and ")),
+            },
             bytes(memory.activations),
         ),
         (_, _, problem) => format!(

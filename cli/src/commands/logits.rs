@@ -3,7 +3,7 @@
 use crate::backend::rows_at_once;
 use crate::error::Result;
 use crate::opening::Opening;
-use crate::options::{PlanArgs, PromptArgs};
+use crate::options::{PlanArgs, PromptArgs, SavedArgs};
 use crate::output::{self, Table};
 use crate::text::{Text, check_prompt};
 use quarrel_ir::plan::Phase;
@@ -33,6 +33,8 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    saved: SavedArgs,
+    #[command(flatten)]
     plan: PlanArgs,
 }
 
@@ -46,9 +48,9 @@ struct Output<'a, L, T> {
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
     let prompt = args.prompt.text()?;
-    let mut opening = Opening::start(&args.model, &args.plan)?;
+    let mut opening = Opening::start(&args.model, &args.plan, &args.saved)?;
     let context = opening.context();
-    let vocabulary = opening.model.summary.vocabulary;
+    let vocabulary = opening.vocabulary;
     let out_rows = if args.all { rows_at_once(vocabulary) } else { 1 };
     let compiled = opening.compile(context, out_rows)?;
     let (text, tokens) = match prompt {

@@ -3,7 +3,7 @@
 use crate::backend::rows_at_once;
 use crate::error::{CliError, Result};
 use crate::opening::Opening;
-use crate::options::PlanArgs;
+use crate::options::{PlanArgs, SavedArgs};
 use crate::output;
 use quarrel_ir::plan::Phase;
 use serde::Serialize;
@@ -28,6 +28,8 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    saved: SavedArgs,
+    #[command(flatten)]
     plan: PlanArgs,
 }
 
@@ -47,13 +49,13 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     let input = read.map_err(|why| {
         CliError::User(format!("the text in {} cannot be read: {why}", args.file.display()))
     })?;
-    let mut opening = Opening::start(&args.model, &args.plan)?;
+    let mut opening = Opening::start(&args.model, &args.plan, &args.saved)?;
     let tokenizer = opening.text()?.tokenizer;
     // Text is text: what looks like a control token in it is none.
     let mut tokens = tokenizer.encode(&input, false)?;
     tokens.splice(0..0, tokenizer.bos().filter(|_| tokenizer.adds_bos()));
     let context = window(args.plan.ctx, tokens.len())?;
-    let out_rows = rows_at_once(opening.model.summary.vocabulary);
+    let out_rows = rows_at_once(opening.vocabulary);
     let compiled = opening.compile(context, out_rows)?;
     let mut ready = opening.load(compiled, &[Phase::Prefill])?;
     let mut sum = 0.0;

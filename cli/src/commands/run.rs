@@ -4,7 +4,7 @@ use crate::conversation::{self, Setting, SettingArgs};
 use crate::error::{CliError, Result};
 use crate::generation::{Answer, Speaker, Stream, Timings, summarise};
 use crate::opening::{Compiled, Opening, Ready};
-use crate::options::{PlanArgs, PromptArgs, SamplingArgs};
+use crate::options::{PlanArgs, PromptArgs, SamplingArgs, SavedArgs};
 use crate::text::{Text, check_prompt};
 use crate::{interrupt, output};
 use quarrel_ir::plan::Phase;
@@ -13,6 +13,9 @@ use quarrel_runtime::StopReason;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
+
+/// Prompts of a batch that are decoded together where nobody says how many.
+const BATCH_SIZE: u32 = 32;
 
 /// Generate from a prompt
 ///
@@ -32,10 +35,10 @@ pub(crate) struct Args {
     /// Prompts from a file, one a line; one JSON object a line comes out (`-`: standard input)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "prompt_tokens"])]
     batch: Option<PathBuf>,
-    /// Prompts of a batch that are decoded together
-    #[arg(long, value_name = "N", default_value_t = 32, requires = "batch",
+    /// Prompts of a batch that are decoded together [default: 32, or what --plan was saved for]
+    #[arg(long, value_name = "N", requires = "batch",
           value_parser = clap::value_parser!(u32).range(1..=256))]
-    batch_size: u32,
+    batch_size: Option<u32>,
     /// A whole conversation in place of a prompt: a JSON array of {"role", "content"}, with
     /// "tool_calls", "tool_call_id" and "name" where the template knows them (`-`: standard input)
     #[arg(long, value_name = "FILE",
@@ -63,6 +66,8 @@ pub(crate) struct Args {
     stats: bool,
     #[command(flatten)]
     sampling: SamplingArgs,
+    #[command(flatten)]
+    saved: SavedArgs,
     #[command(flatten)]
     plan: PlanArgs,
 }
@@ -114,7 +119,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     let sampling = args.sampling.params()?;
     let setting = args.setting.read()?;
     let asked = Asked::read(args)?;
-    let mut opening = Opening::start(&args.model, &args.plan)?;
+    let mut opening = Opening::start(&args.model, &args.plan, &args.saved)?;
     // One prompt is encoded while the plan is compiled; how long those of a batch are decides on
     // the plan.
     let compiled = match args.batch {
@@ -141,7 +146,10 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
         stop: &prompts.stop,
     };
     match (&args.batch, prompts.each.first()) {
-        (Some(_), _) => answer_batch(args, &mut ready, &speaker, &prompts.each),
+        (Some(_), _) => {
+            let together = batch_size(args, &opening);
+            answer_batch(args, &mut ready, &speaker, (&prompts.each, together))
+        }
         (None, Some(prompt)) => answer(args, &mut ready, &speaker, prompt),
         (None, None) => Ok(()),
     }
@@ -149,7 +157,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
 
 /// That every prompt is one, of the vocabulary, and fits into the context.
 fn check_prompts(args: &Args, opening: &Opening<'_>, prompts: &Prompts) -> Result<()> {
-    let vocabulary = opening.model.summary.vocabulary;
+    let vocabulary = opening.vocabulary;
     for (index, prompt) in prompts.each.iter().enumerate() {
         let checked = check_prompt(prompt, opening.context(), vocabulary);
         checked.map_err(|error| match &args.batch {
@@ -160,10 +168,19 @@ fn check_prompts(args: &Args, opening: &Opening<'_>, prompts: &Prompts) -> Resul
     Ok(())
 }
 
+/// Most prompts of a batch that are decoded together.
+fn batch_size(args: &Args, opening: &Opening<'_>) -> u32 {
+    args.batch_size.or(opening.saved_slots()).unwrap_or(BATCH_SIZE)
+}
+
 /// Compiles for as many sequences as there are or may be together, no longer than they can get
 /// unless --ctx says so.
 fn compile_batch(args: &Args, opening: &mut Opening<'_>, prompts: &Prompts) -> Result<Compiled> {
-    let slots = args.batch_size.min(u32::try_from(prompts.each.len()).unwrap_or(u32::MAX));
+    let most = batch_size(args, opening);
+    let slots = match opening.saved_slots() {
+        Some(_) => most,
+        None => most.min(u32::try_from(prompts.each.len()).unwrap_or(u32::MAX)),
+    };
     let longest = prompts.each.iter().map(Vec::len).max().unwrap_or(0);
     let needed = u32::try_from(longest.saturating_add(args.tokens)).unwrap_or(u32::MAX);
     // A multiple of what kernels like to split.
@@ -181,10 +198,10 @@ fn answer_batch(
     args: &Args,
     ready: &mut Ready,
     speaker: &Speaker<'_>,
-    prompts: &[Vec<u32>],
+    (prompts, batch_size): (&[Vec<u32>], u32),
 ) -> Result<()> {
     let mut started = ready.started;
-    for group in prompts.chunks(args.batch_size as usize) {
+    for group in prompts.chunks(batch_size as usize) {
         let group: Vec<&[u32]> = group.iter().map(Vec::as_slice).collect();
         let answers = speaker.say_together(ready.backend.as_mut(), &group, started)?;
         for (prompt, answer) in group.iter().zip(&answers) {
@@ -275,7 +292,7 @@ fn given_ids(opening: &mut Opening<'_>, ids: &[u32], setting: &Setting) -> Resul
     let text = opening.optional_text()?;
     let stop = match &text {
         Some(text) => text.stop_ids(),
-        None => opening.model.source.named_stop_ids(),
+        None => opening.source.named_stop_ids(),
     };
     Ok(Prompts { each: vec![ids.to_vec()], text, stop })
 }

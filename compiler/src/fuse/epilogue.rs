@@ -1,8 +1,9 @@
 //! Epilogue growth: ops that work on a product's sums before they are stored.
 
-use super::Fusion;
+use super::{EPILOGUE, Fusion};
+use crate::decisions::Refusal;
 use crate::region::{Anchor, ProductAnchor, UnitGroup, is_leaf, label, storage};
-use quarrel_ir::graph::{NormKind, Op, Rope, RopeStyle, Type, ValueId};
+use quarrel_ir::graph::{NormKind, Op, Rope, RopeStyle, StateFormat, Type, ValueId};
 use quarrel_ir::plan::Place;
 use quarrel_kernels::product::Order;
 use std::collections::BTreeSet;
@@ -28,21 +29,60 @@ impl Fusion<'_> {
             let joined = match self.regions[region].anchor {
                 Anchor::Product(_) => self.try_join(region, value, &operands),
                 Anchor::TopK(ids) => self.try_follow(region, ids, value, &operands),
-                Anchor::Attention(_) | Anchor::Combine(_) | Anchor::Scan(_) | Anchor::Rows(_) => {
-                    continue;
-                }
+                Anchor::Attention(_) | Anchor::Combine(_) => Err(after(
+                    "attention: its workgroups share heads and positions, and what they leave may \
+                     still be partial",
+                )),
+                Anchor::Scan(_) => Err(after("a scan: its threads go from token to token")),
+                Anchor::Rows(_) => Err(after("a row kernel: what reads it takes it in")),
             };
+            self.note_operands(region, value, carrier, &operands, joined.is_ok());
             match joined {
                 Ok(reason) => {
                     self.home.insert(value, region);
                     self.regions[region].members.insert(value, Place::Epilogue);
                     if !reason.is_empty() {
-                        self.regions[region].reasons.push(reason.clone());
-                        self.decide(value, "fuse-epilogue", true, reason);
+                        let what = label(self.graph, value);
+                        self.regions[region].reasons.push(format!("{what} {reason}"));
+                        self.joined.insert(value, reason);
                     }
                 }
-                Err(reason) => self.decide(value, "fuse-epilogue", false, reason),
+                Err(refusal) => {
+                    self.decisions.refuse(self.graph, EPILOGUE, (carrier, value), refusal);
+                }
             }
+        }
+    }
+
+    /// Notes why the kernel of `value`, if it is that of `carrier`, does not compute the other
+    /// operands.
+    fn note_operands(
+        &mut self,
+        region: usize,
+        value: ValueId,
+        carrier: ValueId,
+        operands: &[ValueId],
+        joined: bool,
+    ) {
+        for &operand in operands.iter().filter(|operand| **operand != carrier) {
+            if self.regions[region].members.contains_key(&operand) {
+                continue;
+            }
+            let refusal = match (self.home.contains_key(&storage(self.graph, operand)), joined) {
+                (true, true) => other_kernel(),
+                (true, false) => Refusal::new(
+                    "an op may join only the kernel of its latest operand: the others have ended",
+                    "nothing: the operand is finished by then, and reading it costs little",
+                ),
+                (false, true) => Refusal::new(
+                    "an epilogue computes what needs the product's sums, and this does not: it is \
+                     computed once and read",
+                    "a rule that computes such operands again in every workgroup",
+                ),
+                // Whatever computes the value takes the operand in, or says why not.
+                (false, false) => continue,
+            };
+            self.decisions.refuse(self.graph, EPILOGUE, (operand, value), refusal);
         }
     }
 
@@ -52,43 +92,28 @@ impl Fusion<'_> {
         region: usize,
         value: ValueId,
         operands: &[ValueId],
-    ) -> Result<String, String> {
+    ) -> Result<String, Refusal> {
         let graph = self.graph;
-        let what = label(graph, value);
-        let (reason, order) = match graph.op(value) {
-            Op::Unary(_) | Op::Binary(_) => {
-                (format!("{what} needs only sums of its own element"), Order::Plain)
-            }
-            Op::Reshape(_) => (String::new(), Order::Plain),
-            Op::Append => {
-                (format!("{what} stores finished elements straight to the cache"), Order::Plain)
-            }
-            Op::Rope(rope) => {
-                let head = graph.tensor(value).map_or(0, |t| t.last());
-                (
-                    format!("{what} turns pairs whose sums share a workgroup"),
-                    rope_order(rope, head)?,
-                )
-            }
-            Op::Normalize(_) => {
-                return Err(format!("{what} sums over a row that several workgroups compute"));
-            }
-            Op::ExpertSum => (self.may_sum(region, value, operands)?, Order::Plain),
-            op => return Err(format!("{} is no function of single elements", op.name())),
-        };
+        let (reason, order) = self.may_work_on_sums(region, value, operands)?;
         let Anchor::Product(product) = &self.regions[region].anchor else {
-            return Err("not a product".into());
+            return Err(after("no product"));
         };
         let groups: BTreeSet<usize> =
             operands.iter().filter_map(|o| product.group_of(*o)).collect();
         if groups.is_empty() {
-            return Err(format!("no sum of the product is an operand of {what}"));
+            return Err(Refusal::new(
+                "it needs what the product's prologue computes, and none of its sums",
+                "nothing: it is computed where it is read",
+            ));
         }
         self.check_units(region, &groups, value, order)?;
         for &operand in operands {
             let inside = self.regions[region].members.contains_key(&operand);
             if !inside && self.waits_for(operand, region) {
-                return Err(format!("{} waits for this product itself", label(graph, operand)));
+                return Err(Refusal::new(
+                    "another operand of it waits for this very product",
+                    "an architecture in which the two do not depend on each other",
+                ));
             }
         }
         if let Anchor::Product(ProductAnchor { experts: Some(experts), .. }) =
@@ -98,7 +123,57 @@ impl Fusion<'_> {
             experts.sum = Some(value);
         }
         self.join_groups(region, &groups, value, order);
-        Ok(reason)
+        Ok(reason.into())
+    }
+
+    /// Whether an op like that of `value` may work on a product's sums: the reason, and the order of
+    /// units that it needs.
+    fn may_work_on_sums(
+        &self,
+        region: usize,
+        value: ValueId,
+        operands: &[ValueId],
+    ) -> Result<(&'static str, Order), Refusal> {
+        let graph = self.graph;
+        Ok(match graph.op(value) {
+            Op::Unary(_) | Op::Binary(_) => ("needs only sums of its own element", Order::Plain),
+            Op::Reshape(_) => ("", Order::Plain),
+            Op::Append if self.appends_blocks(value) => {
+                let block = StateFormat::BLOCK;
+                return Err(Refusal::new(
+                    format!(
+                        "it rounds whole blocks of {block} elements, of which several workgroups \
+                         may compute parts"
+                    ),
+                    "keys and values kept in F16 or F32 (--kv)",
+                ));
+            }
+            Op::Append => ("stores finished elements straight to the cache", Order::Plain),
+            Op::Rope(rope) => {
+                let head = graph.tensor(value).map_or(0, |t| t.last());
+                ("turns pairs whose sums share a workgroup", rope_order(rope, head)?)
+            }
+            Op::Normalize(_) => {
+                return Err(Refusal::new(
+                    "it sums over a row, of which each workgroup of the product computes a part",
+                    "nothing on offer: one workgroup would have to compute whole rows, while the \
+                     others wait",
+                ));
+            }
+            Op::ExpertSum => (self.may_sum(region, value, operands)?, Order::Plain),
+            op => {
+                return Err(Refusal::new(
+                    format!("{} is no function of single elements of the product", op.name()),
+                    format!("a rule for {} in epilogues", op.name()),
+                ));
+            }
+        })
+    }
+
+    /// Whether `value` appends to a state whose elements are rounded together.
+    fn appends_blocks(&self, value: ValueId) -> bool {
+        let Type::State(state) = self.graph.node(value).ty else { return false };
+        self.graph.states[state.0 as usize].format == StateFormat::Q8
     }
 
     /// Whether the sum over experts `value` can be taken by the product that yields its terms.
@@ -107,22 +182,30 @@ impl Fusion<'_> {
         region: usize,
         value: ValueId,
         operands: &[ValueId],
-    ) -> Result<String, String> {
-        let what = label(self.graph, value);
+    ) -> Result<&'static str, Refusal> {
         let Anchor::Product(ProductAnchor { groups, experts: Some(experts), .. }) =
             &self.regions[region].anchor
         else {
-            return Err(format!("the terms of {what} are not products with experts"));
+            return Err(Refusal::new(
+                "its terms are not products with experts",
+                "terms that come straight from a product with experts",
+            ));
         };
         let alone = groups.len() == 1 && groups[0].linears.len() == 1;
         let direct = alone && groups[0].linears[0] == storage(self.graph, operands[0]);
         if !direct || !groups[0].members.is_empty() || experts.sum.is_some() {
-            return Err(format!("the terms of {what} are not sums of one product alone"));
+            return Err(Refusal::new(
+                "its terms are not the sums of one product alone",
+                "a sum of the product itself, with what is done to its terms done before",
+            ));
         }
         if self.graph.users(operands[0]) != [value] {
-            return Err(format!("the terms of {what} are needed by others"));
+            return Err(Refusal::new(
+                "others need its terms one by one",
+                "no other use of the terms",
+            ));
         }
-        Ok(format!("{what} adds up what one workgroup computes expert by expert"))
+        Ok("adds up what one workgroup computes expert by expert")
     }
 
     /// Whether `value` can be computed from what the top-k `ids` has chosen, in its kernel.
@@ -132,16 +215,18 @@ impl Fusion<'_> {
         ids: ValueId,
         value: ValueId,
         operands: &[ValueId],
-    ) -> Result<String, String> {
+    ) -> Result<String, Refusal> {
         let graph = self.graph;
-        let what = label(graph, value);
         let width = |v: ValueId| graph.tensor(v).map_or(0, |t| t.width());
         let inside = |v: &ValueId| self.regions[region].members.contains_key(v);
         match graph.op(value) {
             Op::Take if operands[1] == ids => {
                 return match self.waits_for(operands[0], region) {
-                    true => Err(format!("{what} reads what waits for the choice")),
-                    false => Ok(format!("{what} reads what was chosen, in the same kernel")),
+                    true => Err(Refusal::new(
+                        "it reads what waits for the choice itself",
+                        "nothing: the choice comes first",
+                    )),
+                    false => Ok("reads what was chosen, in the same kernel".into()),
                 };
             }
             Op::Unary(_) | Op::Binary(_) | Op::Reshape(_) if width(value) == width(ids) => {}
@@ -150,12 +235,22 @@ impl Fusion<'_> {
                     && graph.tensor(value).is_some_and(|t| t.dims.len() == 1)
                     && matches!(norm.kind, NormKind::Softmax | NormKind::Sum)
                     && width(value) <= MOST_INLINE => {}
-            op => return Err(format!("{} is no function of what was chosen", op.name())),
+            op => {
+                return Err(Refusal::new(
+                    format!("{} is no function of the few elements that were chosen", op.name()),
+                    format!("a rule for {} after a choice", op.name()),
+                ));
+            }
         }
-        match operands.iter().find(|v| !inside(v) && !is_leaf(graph, **v)) {
-            Some(other) => Err(format!("{} is computed elsewhere", label(graph, *other))),
-            None if operands.contains(&ids) => Err("ids are no numbers".into()),
-            None => Ok(format!("{what} needs only what was chosen")),
+        match operands.iter().any(|v| !inside(v) && !is_leaf(graph, *v)) {
+            true => Err(Refusal::new(
+                "another operand of it is computed elsewhere",
+                "operands that were all chosen here",
+            )),
+            false if operands.contains(&ids) => {
+                Err(Refusal::new("ids are no numbers", "nothing: arithmetic on ids has no meaning"))
+            }
+            false => Ok("needs only what was chosen".into()),
         }
     }
 
@@ -166,9 +261,9 @@ impl Fusion<'_> {
         groups: &BTreeSet<usize>,
         value: ValueId,
         order: Order,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refusal> {
         let Anchor::Product(product) = &self.regions[region].anchor else {
-            return Err("not a product".into());
+            return Err(after("no product"));
         };
         let width = match &self.graph.node(value).ty {
             Type::Tensor(tensor) => tensor.width(),
@@ -184,20 +279,29 @@ impl Fusion<'_> {
             _ => (width, false),
         };
         if rotated || (product.experts.is_some() && matches!(self.graph.op(value), Op::Append)) {
-            return Err("results of experts have no position in the sequence".into());
+            return Err(Refusal::new(
+                "results of experts have no position in the sequence",
+                "the sum over the experts taken first",
+            ));
         }
         let mut orders: Vec<Order> = groups.iter().map(|&g| product.groups[g].order).collect();
         orders.push(order);
         orders.retain(|order| *order != Order::Plain);
         orders.dedup();
         if orders.len() > 1 {
-            return Err("its operands lie in different orders within a workgroup".into());
+            return Err(Refusal::new(
+                "its operands lie in different orders within a workgroup: one is turned by halves",
+                "rotations of one style, or none, on both",
+            ));
         }
         match groups.iter().find(|&&g| product.groups[g].units != width) {
-            Some(&g) => Err(format!(
-                "it has {width} elements a row, the product's sums {}",
-                product.groups[g].units
-            )),
+            Some(&g) => {
+                let units = product.groups[g].units;
+                Err(Refusal::new(
+                    format!("it has {width} elements a row, the product's sums {units}"),
+                    "rows of the same length: each thread stores what it has summed",
+                ))
+            }
             None => Ok(()),
         }
     }
@@ -261,16 +365,34 @@ impl Fusion<'_> {
     }
 }
 
+/// No op joins what a kernel of another kind has computed.
+fn after(kind: &str) -> Refusal {
+    Refusal::new(format!("no op joins a kernel of {kind}"), "a rule for epilogues of such kernels")
+}
+
+/// An operand comes from a kernel that must have ended.
+pub(super) fn other_kernel() -> Refusal {
+    Refusal::new(
+        "another kernel computes it, each workgroup a part: all must have stored theirs before it \
+         is read, and only a new dispatch waits for that",
+        "nothing on offer: a barrier across the grid inside a kernel costs more than a dispatch",
+    )
+}
+
 /// The order of units that a rotation in an epilogue needs.
-fn rope_order(rope: &Rope, head: u64) -> Result<Order, String> {
+fn rope_order(rope: &Rope, head: u64) -> Result<Order, Refusal> {
     match rope.style {
         RopeStyle::Interleaved if head.is_multiple_of(2) => Ok(Order::Plain),
-        RopeStyle::Interleaved => {
-            Err("pairs can only be kept together in heads of whole pairs".into())
-        }
+        RopeStyle::Interleaved => Err(Refusal::new(
+            "its pairs can only be kept together in heads of whole pairs",
+            "heads of an even size",
+        )),
         RopeStyle::Half if head.is_multiple_of(4) && rope.dims.is_multiple_of(4) => {
             Ok(Order::HalfPairs { head: head as u32, half: rope.dims / 2 })
         }
-        RopeStyle::Half => Err("pairs can only be brought together in heads of whole fours".into()),
+        RopeStyle::Half => Err(Refusal::new(
+            "its pairs can only be brought together in heads of whole fours",
+            "heads, and a part that turns, of a multiple of four",
+        )),
     }
 }

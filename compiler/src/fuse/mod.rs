@@ -15,25 +15,31 @@
 //! 5. what is left is computed by row kernels, as much in each as reads the same rows; row kernels
 //!    that wait for the same kernels are one.
 
+mod anchors;
+mod edges;
 mod epilogue;
 mod prologue;
 mod rows;
 
-use crate::region::{
-    Anchor, ExpertAnchor, ProductAnchor, Region, UnitGroup, is_leaf, label, storage,
-};
+use crate::decisions::Decisions;
+use crate::region::{Anchor, Region, is_leaf, storage};
 use quarrel_ir::graph::{Graph, Op, ValueId};
-use quarrel_ir::plan::{Decision, Phase, Place, PlanOptions};
-use quarrel_kernels::product::Order;
+use quarrel_ir::plan::{Phase, Place, PlanOptions};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The rules, as decisions name them.
+const EPILOGUE: &str = "fuse-epilogue";
+const PROLOGUE: &str = "fuse-prologue";
+const OPERANDS: &str = "anchor-operands";
+const STATE: &str = "state-order";
+
 /// Regions in no particular order, and what was decided.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Fused {
     /// The regions.
     pub regions: Vec<Region>,
     /// Decisions, taken and declined.
-    pub decisions: Vec<Decision>,
+    pub decisions: Decisions,
 }
 
 /// State of fusion over one graph.
@@ -47,11 +53,13 @@ struct Fusion<'g> {
     regions: Vec<Region>,
     /// The anchored region that computes each value.
     home: BTreeMap<ValueId, usize>,
-    /// Values that must be in memory.
-    needed: BTreeSet<ValueId>,
+    /// Values that must be in memory, and why.
+    needed: BTreeMap<ValueId, &'static str>,
+    /// Why epilogues took the values they have.
+    joined: BTreeMap<ValueId, String>,
     /// Those of them that several kernels would otherwise compute again and again.
     shared: BTreeSet<ValueId>,
-    decisions: Vec<Decision>,
+    decisions: Decisions,
 }
 
 /// Fuses `graph` for steps of `phase`; with fusion off, every op is its own region.
@@ -64,9 +72,10 @@ pub fn fuse(graph: &Graph, phase: Phase, options: &PlanOptions) -> Fused {
         slots: options.slots,
         regions: Vec::new(),
         home: BTreeMap::new(),
-        needed: BTreeSet::new(),
+        needed: BTreeMap::new(),
+        joined: BTreeMap::new(),
         shared: BTreeSet::new(),
-        decisions: Vec::new(),
+        decisions: Decisions::new(phase),
     };
     fusion.make_anchors(fuse);
     if fuse {
@@ -82,103 +91,22 @@ pub fn fuse(graph: &Graph, phase: Phase, options: &PlanOptions) -> Fused {
     if fuse {
         fusion.merge_rows();
     }
+    fusion.settle(fuse);
     Fused { regions: fusion.regions, decisions: fusion.decisions }
 }
 
 impl Fusion<'_> {
-    fn decide(&mut self, at: ValueId, rule: &str, taken: bool, reason: String) {
-        let layer = self.graph.node(at).origin.layer;
-        if layer.unwrap_or(0) > 0 {
-            return;
-        }
-        let phase = match self.phase {
-            Phase::Prefill => "prefill",
-            _ => "decode",
-        };
-        let at = format!("{}, {phase}", label(self.graph, at));
-        self.decisions.push(Decision { at, layer, rule: rule.into(), taken, reason });
-    }
-
-    /// One region for each attention and for the products of each value.
-    fn make_anchors(&mut self, merge: bool) {
-        let mut by_operand: BTreeMap<(ValueId, Option<ValueId>), usize> = BTreeMap::new();
-        let graph = self.graph;
-        for value in graph.values() {
-            let operands = graph.operands(value);
-            let experts = match graph.op(value) {
-                Op::Linear => None,
-                Op::ExpertLinear => Some(ExpertAnchor {
-                    ids: operands[2],
-                    top: graph.tensor(value).map_or(1, |t| t.dims[0]),
-                    sum: None,
-                }),
-                Op::Attention(_) => {
-                    self.add_anchor(Anchor::Attention(value), value);
-                    continue;
-                }
-                Op::TopK(_) => {
-                    self.add_anchor(Anchor::TopK(value), value);
-                    continue;
-                }
-                Op::Scan => {
-                    self.add_anchor(Anchor::Scan(value), value);
-                    continue;
-                }
-                _ => continue,
-            };
-            let x = operands[0];
-            let group = UnitGroup {
-                linears: vec![value],
-                units: graph.tensor(value).map_or(0, |t| t.last()),
-                order: Order::Plain,
-                members: BTreeSet::new(),
-            };
-            let key = (x, experts.map(|experts| experts.ids));
-            if merge && let Some(&index) = by_operand.get(&key) {
-                self.merge_product(index, value, group);
-                continue;
-            }
-            by_operand.insert(key, self.regions.len());
-            let anchor = Anchor::Product(ProductAnchor { x, groups: vec![group], experts });
-            self.add_anchor(anchor, value);
-        }
-    }
-
-    fn add_anchor(&mut self, anchor: Anchor, value: ValueId) {
-        self.home.insert(value, self.regions.len());
-        let members = [(value, Place::Anchor)].into();
-        let reasons = match anchor {
-            Anchor::Attention(_) => {
-                vec![
-                    "reads cache rows that other workgroups store: it starts when they are done"
-                        .into(),
-                ]
-            }
-            Anchor::TopK(_) => vec!["compares the elements of a whole row".into()],
-            Anchor::Scan(_) => vec!["takes tokens one after another".into()],
-            _ => vec![],
-        };
-        let aside = BTreeSet::new();
-        self.regions.push(Region { anchor, members, outputs: vec![], aside, reasons });
-    }
-
-    fn merge_product(&mut self, index: usize, value: ValueId, group: UnitGroup) {
-        let Anchor::Product(product) = &mut self.regions[index].anchor else { return };
-        let first = product.groups[0].linears[0];
-        product.groups.push(group);
-        self.regions[index].members.insert(value, Place::Anchor);
-        self.home.insert(value, index);
-        let reason = format!(
-            "multiplies the same rows as {}: one kernel reads them once",
-            label(self.graph, first)
-        );
-        self.decide(value, "merge-products", true, reason);
+    /// Notes that `value` must be in memory.
+    fn need(&mut self, value: ValueId, why: &'static str) {
+        self.needed.entry(value).or_insert(why);
     }
 
     /// What anchored regions and the graph's output need in memory.
     fn find_needed(&mut self, fuse: bool) {
         let graph = self.graph;
-        self.needed.extend(graph.output().map(|output| storage(graph, output)));
+        if let Some(output) = graph.output() {
+            self.need(storage(graph, output), "it is the result of the step");
+        }
         for region in &self.regions {
             for (&member, &place) in &region.members {
                 let operands = graph.operands(member);
@@ -191,14 +119,17 @@ impl Fusion<'_> {
                     };
                 for operand in operands.into_iter().skip(usize::from(skip_x)) {
                     if !region.members.contains_key(&operand) && !is_leaf(graph, operand) {
-                        self.needed.insert(storage(graph, operand));
+                        self.needed
+                            .entry(storage(graph, operand))
+                            .or_insert("a kernel reads it from memory");
                     }
                 }
             }
         }
         if !fuse {
-            let all = graph.values().filter(|&v| !is_leaf(graph, v)).map(|v| storage(graph, v));
-            self.needed.extend(all);
+            for value in graph.values().filter(|&v| !is_leaf(graph, v)) {
+                self.need(storage(graph, value), "every op is a kernel of its own");
+            }
         }
     }
 
@@ -209,8 +140,9 @@ impl Fusion<'_> {
             if matches!(region.anchor, Anchor::Rows(_)) {
                 continue;
             }
-            let stored =
-                |value: &ValueId| matches!(graph.op(*value), Op::Append) || needed.contains(value);
+            let stored = |value: &ValueId| {
+                matches!(graph.op(*value), Op::Append) || needed.contains_key(value)
+            };
             let computed = region.members.iter().filter(|(_, place)| **place != Place::Prologue);
             region.outputs = computed.map(|(&value, _)| value).filter(stored).collect();
             region.outputs.extend(&region.aside);

@@ -1,6 +1,8 @@
 //! Prologue growth: values computed where they are read, row by row.
 
-use super::Fusion;
+use super::epilogue::other_kernel;
+use super::{Fusion, PROLOGUE};
+use crate::decisions::Refusal;
 use crate::region::{Anchor, is_leaf, label, starts_in_fours, storage};
 use quarrel_ir::graph::{Op, RunDim, ValueId};
 use quarrel_ir::plan::{Phase, Place};
@@ -20,6 +22,8 @@ pub(super) struct Pulled {
     pub(super) row: Option<u64>,
     /// A value that is taken although it is needed in memory: this kernel stores it.
     pub(super) host: Option<ValueId>,
+    /// Why the walk stopped: the value, the op that reads it, and the reason.
+    pub(super) refused: Vec<(ValueId, ValueId, Refusal)>,
 }
 
 /// Which kernel pulls.
@@ -46,11 +50,12 @@ impl Fusion<'_> {
     fn grow_prologue(&mut self, index: usize, x: ValueId) {
         let host = self.hosted(index, x);
         let mut pulled = Pulled { host, ..Pulled::default() };
-        self.pull(x, Into::Prologue, &mut pulled);
+        let reader = self.anchor_of(index, x);
+        self.pull((x, reader), Into::Prologue, &mut pulled);
         let waits = |stop: &ValueId| host.is_some_and(|host| self.depends(*stop, host));
         if pulled.stops.iter().any(waits) {
             pulled = Pulled::default();
-            self.pull(x, Into::Prologue, &mut pulled);
+            self.pull((x, reader), Into::Prologue, &mut pulled);
         }
         let out_row = self.graph.tensor(x).is_some_and(|t| t.rows == Some(RunDim::OutRows));
         let many = match self.phase {
@@ -58,13 +63,17 @@ impl Fusion<'_> {
             _ => self.slots > 1,
         };
         if many && pulled.normalized > 0 {
-            let reason = "many workgroups read each of many rows: its statistics are taken once, \
-                          by a kernel of their own";
-            self.decide(x, "fuse-prologue", false, reason.into());
-            self.needed.insert(storage(self.graph, x));
+            let refusal = Refusal::new(
+                "many workgroups read each of many rows: its statistics are taken once, by a \
+                 kernel of their own",
+                "one row at a time (decoding one sequence), where a dispatch costs more than the \
+                 statistics",
+            );
+            self.refuse_anchors(index, x, &refusal);
+            self.need(storage(self.graph, x), "a product of many rows reads it");
             return;
         }
-        self.needed.extend(pulled.stops.iter().copied());
+        self.note_pulled(Some(index), &mut pulled);
         let computed = pulled.members.iter().copied();
         let names: Vec<String> = computed
             .filter(|v| !matches!(self.graph.op(*v), Op::Reshape(_)))
@@ -75,7 +84,7 @@ impl Fusion<'_> {
                 "{} computed on the fly from rows that the product reads anyway: cheaper than a dispatch",
                 names.join(", ")
             );
-            self.take(index, x, "fuse-prologue", reason);
+            self.regions[index].reasons.push(reason);
         }
         if let Some(host) = host
             && pulled.members.contains(&host)
@@ -86,16 +95,45 @@ impl Fusion<'_> {
                 "{} is stored by one workgroup: all compute it, and others read it later",
                 label(self.graph, host)
             );
-            self.take(index, host, "store-aside", reason);
+            self.regions[index].reasons.push(reason);
         }
         let members = pulled.members.into_iter().map(|v| (v, Place::Prologue));
         self.regions[index].members.extend(members);
     }
 
-    /// Records a decision that was taken, in the region too.
-    fn take(&mut self, index: usize, value: ValueId, rule: &str, reason: String) {
-        self.decide(value, rule, true, reason.clone());
-        self.regions[index].reasons.push(reason);
+    /// The member of region `index` that reads `x` as what its anchor works on.
+    fn anchor_of(&self, index: usize, x: ValueId) -> ValueId {
+        let anchors = self.regions[index].members.keys().copied();
+        anchors.filter(|v| self.graph.operands(*v).first() == Some(&x)).min().unwrap_or(x)
+    }
+
+    /// Notes for each product of region `index` why it does not compute `x`.
+    fn refuse_anchors(&mut self, index: usize, x: ValueId, refusal: &Refusal) {
+        let Anchor::Product(product) = &self.regions[index].anchor else { return };
+        let linears: Vec<ValueId> = product.linears().collect();
+        for linear in linears {
+            self.decisions.refuse(self.graph, PROLOGUE, (x, linear), refusal.clone());
+        }
+    }
+
+    /// Notes where a walk stopped, and that others will have to store it.
+    pub(super) fn note_pulled(&mut self, index: Option<usize>, pulled: &mut Pulled) {
+        for (stop, reader, refusal) in std::mem::take(&mut pulled.refused) {
+            self.need(stop, "another kernel reads it from memory");
+            let product = index.filter(|index| {
+                let members = &self.regions[*index].members;
+                members.get(&reader) == Some(&Place::Anchor)
+            });
+            match product {
+                Some(index) if matches!(self.regions[index].anchor, Anchor::Product(_)) => {
+                    self.refuse_anchors(index, stop, &refusal);
+                }
+                _ => self.decisions.refuse(self.graph, PROLOGUE, (stop, reader), refusal),
+            }
+        }
+        for stop in &pulled.stops {
+            self.need(*stop, "another kernel reads it from memory");
+        }
     }
 
     /// The shared value that product `index` may store for others, because it computes `x` from it:
@@ -153,24 +191,38 @@ impl Fusion<'_> {
         let mut pulled = Pulled { row: Some(width), ..Pulled::default() };
         let read = self.regions[index].members.keys();
         let read = read.filter(|v| matches!(graph.op(**v), Op::TopK(_) | Op::Take));
-        for x in read.map(|v| graph.operands(*v)[0]).collect::<Vec<_>>() {
-            self.pull(x, Into::Scores, &mut pulled);
+        for (x, reader) in read.map(|v| (graph.operands(*v)[0], *v)).collect::<Vec<_>>() {
+            self.pull((x, reader), Into::Scores, &mut pulled);
         }
-        self.needed.extend(pulled.stops);
+        self.note_pulled(None, &mut pulled);
         let members = pulled.members.into_iter().map(|v| (v, Place::Prologue));
         self.regions[index].members.extend(members);
     }
 
-    /// Walks up from `value`, taking what can be computed element by element.
-    pub(super) fn pull(&self, value: ValueId, into: Into, pulled: &mut Pulled) {
+    /// Walks up from `value`, which `reader` reads, taking what can be computed element by element.
+    pub(super) fn pull(
+        &self,
+        (value, reader): (ValueId, ValueId),
+        into: Into,
+        pulled: &mut Pulled,
+    ) {
         if is_leaf(self.graph, value) || pulled.members.contains(&value) {
             return;
         }
         let home = storage(self.graph, value);
-        let elsewhere = self.needed.contains(&home) && pulled.host != Some(home);
-        if elsewhere || self.home.contains_key(&home) || !self.may_pull(value, into, pulled) {
+        let needed = self.needed.get(&home).filter(|_| pulled.host != Some(home));
+        let refusal = match needed {
+            _ if self.home.contains_key(&home) => Err(other_kernel()),
+            Some(why) => Err(Refusal::new(
+                format!("{why}, so it is stored, and read rather than computed again"),
+                "no other need of it in memory",
+            )),
+            None => self.may_pull(value, into, pulled),
+        };
+        if let Err(refusal) = refusal {
             if !is_leaf(self.graph, home) {
                 pulled.stops.insert(home);
+                pulled.refused.push((home, reader, refusal));
             }
             return;
         }
@@ -179,8 +231,10 @@ impl Fusion<'_> {
             pulled.row = Some(self.row_of(value));
         }
         pulled.members.insert(value);
+        // What reads a reshape reads its operand.
+        let reader = if matches!(self.graph.op(value), Op::Reshape(_)) { reader } else { value };
         for operand in self.graph.operands(value) {
-            self.pull(operand, into, pulled);
+            self.pull((operand, reader), into, pulled);
         }
     }
 
@@ -201,20 +255,48 @@ impl Fusion<'_> {
         self.graph.tensor(value).map_or(0, |t| t.last())
     }
 
-    fn may_pull(&self, value: ValueId, into: Into, pulled: &Pulled) -> bool {
+    /// Whether a kernel may compute `value` where it reads it.
+    fn may_pull(&self, value: ValueId, into: Into, pulled: &Pulled) -> Result<(), Refusal> {
         let wide = self.graph.tensor(value).is_some_and(|t| t.width().is_multiple_of(4));
-        match (self.graph.op(value), into) {
+        let op = self.graph.op(value);
+        let by_fours = || {
+            Refusal::new(
+                "a product reads four elements at a time, and its rows, or what is repeated along \
+                 them, are not whole fours",
+                "sizes that are multiples of four",
+            )
+        };
+        match (op, into) {
             (Op::Unary(_) | Op::Binary(_) | Op::Reshape(_) | Op::GatherRows, Into::Prologue) => {
-                wide && self.repeats_in_fours(value)
+                (wide && self.repeats_in_fours(value)).then_some(()).ok_or_else(by_fours)
             }
-            (Op::Unary(_) | Op::Binary(_) | Op::Reshape(_) | Op::GatherRows, _) => true,
+            (Op::Unary(_) | Op::Binary(_) | Op::Reshape(_) | Op::GatherRows, _) => Ok(()),
+            (Op::Normalize(_), Into::Prologue) if !wide => Err(by_fours()),
+            (Op::Normalize(_), _) if pulled.normalized >= MOST_STATISTICS => Err(Refusal::new(
+                format!(
+                    "the kernel computes {MOST_STATISTICS} statistics of a row already, again in \
+                     every workgroup"
+                ),
+                "fewer norms one after another",
+            )),
             (Op::Normalize(_), Into::Prologue) => {
                 let whole = self.graph.tensor(value).is_some_and(|t| t.dims.len() == 1);
-                wide && whole && pulled.normalized < MOST_STATISTICS
+                whole.then_some(()).ok_or_else(|| {
+                    Refusal::new(
+                        "a product takes statistics of whole rows, this norm is of parts of them",
+                        "a norm over whole rows",
+                    )
+                })
             }
             (Op::Normalize(_), Into::Rows | Into::Scores) => {
-                pulled.row.is_none_or(|row| row == self.row_of(value))
-                    && pulled.normalized < MOST_STATISTICS
+                pulled.row.is_none_or(|row| row == self.row_of(value)).then_some(()).ok_or_else(
+                    || {
+                        Refusal::new(
+                            "the kernel goes over rows of one length, this norm is of another",
+                            "norms over rows of the same length",
+                        )
+                    },
+                )
             }
             (
                 Op::Embed
@@ -224,8 +306,11 @@ impl Fusion<'_> {
                 | Op::ExpertSum
                 | Op::ShortConv,
                 Into::Rows,
-            ) => true,
-            _ => false,
+            ) => Ok(()),
+            _ => Err(Refusal::new(
+                format!("no kernel of this kind computes {} where it reads it", op.name()),
+                format!("a rule for {} in prologues", op.name()),
+            )),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Row kernels: what is needed in memory and no product yields.
 
-use super::Fusion;
+use super::anchors::state_order;
 use super::prologue::{Into, Pulled};
+use super::{Fusion, STATE};
 use crate::region::{Anchor, Region, is_leaf, is_state, label, storage};
 use quarrel_ir::graph::{Op, RunDim, Type, ValueId};
 use quarrel_ir::plan::Place;
@@ -17,7 +18,7 @@ impl Fusion<'_> {
         let graph = self.graph;
         let mut rests: BTreeSet<ValueId> = BTreeSet::new();
         for value in graph.values() {
-            let kept = |v: &ValueId| self.home.contains_key(v) || self.needed.contains(v);
+            let kept = |v: &ValueId| self.home.contains_key(v) || self.needed.contains_key(v);
             if kept(&storage(graph, value)) {
                 continue;
             }
@@ -36,7 +37,7 @@ impl Fusion<'_> {
             let product = |v: &ValueId| matches!(graph.op(*v), Op::Linear | Op::ExpertLinear);
             let sums = matches!(graph.op(value), Op::Binary(_));
             if sums && users.len() > 1 && !users.iter().all(product) {
-                self.needed.insert(value);
+                self.need(value, "several kernels would compute all of it again");
                 self.shared.insert(value);
                 rests.remove(&value);
             }
@@ -49,7 +50,7 @@ impl Fusion<'_> {
         let mut queue: Vec<ValueId> = graph
             .values()
             .filter(|v| matches!(graph.op(*v), Op::Append))
-            .chain(self.needed.iter().copied())
+            .chain(self.needed.keys().copied())
             .filter(|v| !self.home.contains_key(v))
             .collect();
         let mut made: BTreeSet<ValueId> = BTreeSet::new();
@@ -63,12 +64,14 @@ impl Fusion<'_> {
             }
             for operand in graph.operands(root) {
                 if fuse && !is_state(graph, operand) {
-                    self.pull(operand, Into::Rows, &mut pulled);
+                    self.pull((operand, root), Into::Rows, &mut pulled);
+                } else if fuse {
+                    self.decisions.refuse(graph, STATE, (operand, root), state_order());
                 } else if !is_state(graph, operand) && !is_leaf(graph, storage(graph, operand)) {
                     pulled.stops.insert(storage(graph, operand));
                 }
             }
-            self.needed.extend(pulled.stops.iter().copied());
+            self.note_pulled(None, &mut pulled);
             queue.extend(pulled.stops);
             let mut members: BTreeMap<ValueId, Place> =
                 pulled.members.into_iter().map(|v| (v, Place::Prologue)).collect();

@@ -29,6 +29,9 @@ pub fn lower(
         Resource::Io(IoBuffer::Positions),
         split.map_or(Resource::Value(result), |split| split.partials(result)),
     ];
+    let scales = kernel.scales().into_iter();
+    let states = scales.map(|(_, keys)| if keys { operands.keys } else { operands.values });
+    resources.extend(states.map(Resource::State));
     resources.extend(own.resources());
     let bindings: Vec<Binding> = kernel.bindings();
     debug_assert!(bindings.iter().filter(|b| b.access == Access::Write).count() == 1);
@@ -49,6 +52,7 @@ pub fn lower(
             token_bytes: 4 * heads * key_size + left,
             context_bytes: operands.row_bytes,
             context_flops: 2 * width,
+            window: operands.attention.window,
             ..Cost::default()
         },
         note: split.map(|split| {
@@ -90,7 +94,7 @@ impl Operands {
         };
         let rows = |state: StateId| &graph.states[state.0 as usize].row;
         let (kv_heads, key_size, value_size) = (rows(keys)[0], rows(keys)[1], rows(values)[1]);
-        let bytes = |state, size| size * context.state_format(state).bytes();
+        let bytes = |state| super::row_bytes(context.state(state));
         Operands {
             attention: *attention,
             q: operands[0],
@@ -100,7 +104,7 @@ impl Operands {
             kv_heads,
             key_size,
             value_size,
-            row_bytes: kv_heads * (bytes(keys, key_size) + bytes(values, value_size)),
+            row_bytes: bytes(keys) + bytes(values),
         }
     }
 }
@@ -127,7 +131,8 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         kv_heads,
         key_size: needs.key_size,
         value_size: needs.value_size,
-        context: context.options.context,
+        rows: context.rows_of(operands.keys),
+        slots: context.options.slots,
         key_format: context.state_format(operands.keys),
         value_format: context.state_format(operands.values),
         count,

@@ -9,8 +9,14 @@ use quarrel_kernels::shader::Binding;
 pub enum Resource {
     /// A value in memory.
     Value(ValueId),
-    /// What the workgroups of a split leave of a value, and its bytes at the largest step.
-    Partials(ValueId, u64),
+    /// What the workgroups of a split leave of a value.
+    Partials {
+        value: ValueId,
+        /// Workgroups that share the positions of a token and head.
+        splits: u32,
+        /// Bytes at the largest step.
+        bytes: u64,
+    },
     /// Part of the packed weights.
     Weight(BufferRange),
     /// A state, all slots.
@@ -61,7 +67,7 @@ impl Bindings {
         let index = self.entries.len();
         let name = match &resource {
             Resource::Value(_) => format!("value_{index}"),
-            Resource::Partials(..) => format!("partials_{index}"),
+            Resource::Partials { .. } => format!("partials_{index}"),
             Resource::Weight(_) => format!("weight_{index}"),
             Resource::State(_) => format!("state_{index}"),
             Resource::Io(io) => io.name().to_string(),

@@ -2,6 +2,7 @@
 
 mod attention;
 mod bindings;
+mod blocks;
 mod expression;
 mod product;
 mod rows;
@@ -17,12 +18,13 @@ pub use split::{Splits, split};
 pub use weights::WeightTable;
 
 use crate::error::CompileError;
-use crate::region::{Anchor, Region, label};
+use crate::region::{Anchor, Region, label, marks};
 use bindings::Bindings;
 use expression::Emitter;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::graph::{Addressing, Graph, RunDim, StateDecl, StateFormat, StateId, ValueId};
+use quarrel_ir::graph::{Graph, RunDim, StateDecl, StateFormat, StateId, ValueId};
 use quarrel_ir::plan::{Cost, Extent, Phase, PlanOptions};
+use quarrel_kernels::attention::CacheRows;
 use quarrel_kernels::shader::{Binding, Shader};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,11 +42,16 @@ pub struct Context<'a> {
 
 /// How a state is stored: elements of 16 bits lie in pairs, so that rows or heads of an odd number of
 /// them take 32 bits each.
-pub fn state_format(state: &StateDecl, options: &PlanOptions) -> StateFormat {
-    match state.row.last() {
-        Some(last) if last % 2 == 1 => StateFormat::F32,
-        _ => state_rounding(state, options),
+pub fn state_format(state: &StateDecl) -> StateFormat {
+    match (state.format, state.row.last()) {
+        (StateFormat::F16, Some(last)) if last % 2 == 1 => StateFormat::F32,
+        (format, _) => format,
     }
+}
+
+/// Bytes of a state's row on the device.
+pub fn row_bytes(state: &StateDecl) -> u64 {
+    state_format(state).row_bytes(&state.row)
 }
 
 /// A region as a kernel launch, before buffers are assigned.
@@ -83,23 +90,16 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
     Ok(launch)
 }
 
-/// What a state's elements are rounded to: the option speaks of keys and values.
-pub fn state_rounding(state: &StateDecl, options: &PlanOptions) -> StateFormat {
-    match (state.addressing, options.state) {
-        (Addressing::Append, Some(format)) => format,
-        _ => state.format,
-    }
-}
-
 impl<'a> Context<'a> {
-    /// An emitter that computes `inline` in place.
-    fn emitter(&self, inline: BTreeSet<ValueId>) -> Emitter<'a> {
+    /// An emitter for `region` that computes `inline` in place.
+    fn emitter(&self, region: &Region, inline: BTreeSet<ValueId>) -> Emitter<'a> {
         Emitter {
             graph: self.graph,
             weights: self.weights,
             splits: self.splits,
             options: self.options,
             inline,
+            marks: marks(self.graph, region),
             sums: BTreeMap::new(),
             statistics: BTreeMap::new(),
             bindings: Bindings::default(),
@@ -135,14 +135,23 @@ impl<'a> Context<'a> {
         self.graph.tensor(value).and_then(|t| t.rows).unwrap_or(RunDim::Tokens)
     }
 
-    /// How a state is stored under this plan's options.
+    /// How a state is stored.
     fn state_format(&self, state: StateId) -> StateFormat {
-        state_format(&self.graph.states[state.0 as usize], self.options)
+        state_format(self.state(state))
+    }
+
+    /// A state's declaration.
+    fn state(&self, state: StateId) -> &'a StateDecl {
+        &self.graph.states[state.0 as usize]
+    }
+
+    /// Where a state's rows are.
+    fn rows_of(&self, state: StateId) -> CacheRows {
+        expression::rows_of(self.graph, self.options, state)
     }
 
     /// Whether the state's elements are rounded to 16 bits but stored in 32.
     fn rounds(&self, state: StateId) -> bool {
-        let rounding = state_rounding(&self.graph.states[state.0 as usize], self.options);
-        rounding == StateFormat::F16 && self.state_format(state) == StateFormat::F32
+        self.state_format(state) != self.state(state).format
     }
 }

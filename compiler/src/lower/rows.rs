@@ -3,7 +3,7 @@
 use super::bindings::IoBuffer;
 use super::expression::{At, Body, Emitter, can_be_wide};
 use super::store::{Step, step_of, store};
-use super::{Context, Launch};
+use super::{Context, Launch, blocks};
 use crate::error::CompileError;
 use crate::region::{Region, RowPart, is_leaf, storage};
 use quarrel_ir::facts::DeviceKind;
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 /// Lowers a region that is computed row by row.
 pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileError> {
     let graph = context.graph;
-    let mut emitter = context.emitter(BTreeSet::new());
+    let mut emitter = context.emitter(region, BTreeSet::new());
     let mut parts = Vec::new();
     let mut total = 0;
     for (index, part) in region.parts().enumerate() {
@@ -27,8 +27,11 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
     }
     let (dim, _) = output_rows(context, region.outputs[0]);
     let most = parts.iter().map(|part| part.steps).max().unwrap_or(1);
+    let blocks = parts.iter().any(|part| part.blocks.is_some());
+    let threads = threads(context, most);
     let kernel = Rows {
-        threads: threads(context, most),
+        // Pairs of blocks are whole.
+        threads: if blocks { threads.next_multiple_of(16) } else { threads },
         parts,
         bindings: emitter.bindings.declared(),
         helpers: emitter.helpers.concat(),
@@ -44,6 +47,29 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
     })
 }
 
+/// Where the rows of a row kernel lie in those of a value: each is one of `heads` parts.
+#[derive(Clone, Copy)]
+pub struct RowPlaces {
+    /// Rows of the kernel in one of the value.
+    pub heads: u64,
+    /// Elements of a row of the kernel.
+    pub width: u64,
+}
+
+impl RowPlaces {
+    /// Place `place` of the kernel's row `n` in a value of which a row has `all` places.
+    pub fn at(&self, place: &str, all: u64) -> At {
+        let heads = self.heads;
+        match heads {
+            1 => At { row: "n".into(), place: place.into() },
+            _ => At {
+                row: format!("n / {heads}u"),
+                place: format!("n % {heads}u * {}u + {place}", all / heads),
+            },
+        }
+    }
+}
+
 /// Lowers the rows of one output; its elements too.
 fn lower_part(
     context: Context<'_>,
@@ -56,30 +82,38 @@ fn lower_part(
     emitter.inline = part.members.keys().copied().collect();
     let (_, total) = output_rows(context, output);
     let width = row_width(graph, &emitter.inline).unwrap_or(total);
-    let step = step_of(context, &[output], can_be_wide(graph, &emitter.inline));
+    let mut computed = emitter.inline.clone();
+    computed.retain(|value| !matches!(graph.op(*value), Op::Append));
+    // Appends pack elements that are computed one by one, but for blocks.
+    let wide = can_be_wide(graph, &computed);
+    let step = step_of(context, &[output], wide && computed.len() == emitter.inline.len());
     debug_assert!(width.is_multiple_of(step.elements()), "pairs and fours are whole");
-    let heads = total / width;
-    let mut program =
-        RowProgram { wide: step == Step::Wide, prefix: prefix.clone(), ..RowProgram::default() };
-    let per_row = width / if program.wide { 4 } else { 1 };
-    let place = |place: &str| match heads {
-        1 => At { row: "n".into(), place: place.into() },
-        _ => At {
-            row: format!("n / {heads}u"),
-            place: format!("n % {heads}u * {per_row}u + {place}"),
-        },
+    let places = RowPlaces { heads: total / width, width };
+    let wide = step == Step::Wide || (step == Step::Block && wide);
+    let mut program = RowProgram { wide, prefix: prefix.clone(), ..RowProgram::default() };
+    let all = total / if program.wide { 4 } else { 1 };
+    statistics(emitter, &mut program, &places.at("j", all));
+    let blocks = match (step, &graph.node(output).ty) {
+        (Step::Block, Type::State(state)) => {
+            let appended = (output, *state);
+            Some(blocks::append(context, emitter, &mut program, appended, places))
+        }
+        _ => {
+            let scale =
+                if step == Step::Pair { "    let p = 2u * j;\n" } else { "    let p = j;\n" };
+            let at = places.at("p", all);
+            let lines = format!("    let row = {};\n    let place = {};\n", at.row, at.place);
+            let stored = store(context, emitter, output, ("row", "place"), step);
+            program.functions.push_str(&format!(
+                "fn {prefix}post(n: u32, j: u32{}) {{\n{scale}{lines}{stored}}}\n",
+                parameters(program.statistics.len())
+            ));
+            None
+        }
     };
-    statistics(emitter, &mut program, &place("j"));
-    let scale = if step == Step::Pair { "    let p = 2u * j;\n" } else { "    let p = j;\n" };
-    let at = place("p");
-    let lines = format!("    let row = {};\n    let place = {};\n", at.row, at.place);
-    let stored = store(context, emitter, output, ("row", "place"), step);
-    program.functions.push_str(&format!(
-        "fn {prefix}post(n: u32, j: u32{}) {{\n{scale}{lines}{stored}}}\n",
-        parameters(program.statistics.len())
-    ));
     let steps = (width / step.elements()) as u32;
-    Ok((Part { heads: heads as u32, width: width as u32, steps, program }, total))
+    let (heads, width) = (places.heads as u32, width as u32);
+    Ok((Part { heads, width, steps, program, blocks }, total))
 }
 
 /// The row axis and elements of a row of what is stored.
@@ -131,7 +165,8 @@ pub fn statistics(emitter: &mut Emitter<'_>, program: &mut RowProgram, at: &At) 
         let mut names: Vec<String> = Vec::new();
         for &(part, finish) in parts {
             names.push(format!("s_{}", program.statistics.len()));
-            add_statistic(emitter, program, (x, part), at, &names[0], finish);
+            let statistic = Statistic { finish, mark: emitter.mark(value) };
+            add_statistic(emitter, program, (x, part), at, &names[0], statistic);
         }
         emitter.statistics.insert(value, names);
     }
@@ -156,16 +191,16 @@ fn add_statistic(
     (x, part): (ValueId, Summand),
     at: &At,
     first: &str,
-    finish: Finish,
+    statistic: Statistic,
 ) {
-    let mut body = Body::default();
+    let mut body = Body::marked(statistic.mark.clone());
     let value = emitter.value(&mut body, x, at, program.wide);
     let less = match part {
         Summand::Element | Summand::Square | Summand::Largest => value,
         Summand::CentredSquare => format!("({value} - {first})"),
         Summand::Exponential => format!("exp({value} - {first})"),
     };
-    body.text.push_str(&format!("    let part = {less};\n"));
+    body.text.push_str(&format!("    let part = {less};{}\n", statistic.mark));
     let result = match (part, program.wide) {
         (Summand::Square | Summand::CentredSquare, false) => "part * part",
         (Summand::Square | Summand::CentredSquare, true) => "dot(part, part)",
@@ -175,12 +210,13 @@ fn add_statistic(
     };
     let index = program.statistics.len();
     program.functions.push_str(&format!(
-        "fn {}stat_{index}(n: u32, j: u32{}) -> f32 {{\n{}    return {result};\n}}\n",
+        "fn {}stat_{index}(n: u32, j: u32{}) -> f32 {{\n{}    return {result};{}\n}}\n",
         program.prefix,
         parameters(index),
-        body.text
+        body.text,
+        statistic.mark
     ));
-    program.statistics.push(Statistic { finish });
+    program.statistics.push(statistic);
 }
 
 /// Threads of a workgroup that takes `steps` steps.

@@ -3,6 +3,7 @@
 use super::attention::kernel_of;
 use super::expression::{At, Emitter};
 use super::{Context, Launch, Resource, lower, shapes};
+use crate::decisions::{Decisions, Refusal};
 use crate::error::CompileError;
 use crate::region::{Anchor, Region, is_leaf, label, storage};
 use quarrel_ir::graph::{Graph, Op, RunDim, ValueId};
@@ -27,7 +28,8 @@ pub struct SplitValue {
 impl SplitValue {
     /// The partials of `value`.
     pub fn partials(&self, value: ValueId) -> Resource {
-        Resource::Partials(value, u64::from(self.tokens) * self.split.bytes())
+        let bytes = u64::from(self.tokens) * self.split.bytes();
+        Resource::Partials { value, splits: self.split.splits, bytes }
     }
 }
 
@@ -36,12 +38,15 @@ impl SplitValue {
 pub fn split(
     context: Context<'_>,
     regions: Vec<Region>,
+    decisions: &mut Decisions,
 ) -> Result<(Vec<Region>, Splits), CompileError> {
     let mut splits = Splits::new();
     for region in &regions {
         let Anchor::Attention(value) = region.anchor else { continue };
         if let Some(split) = kernel_of(context, value).split() {
-            let in_place = combined_in_place(context, &regions, region.outputs[0], &split)?;
+            let place = combined_in_place(context, &regions, region.outputs[0], &split)?;
+            note(context, &regions, region.outputs[0], &place, decisions);
+            let in_place = place.is_ok();
             let split = SplitValue { split, tokens: context.options.slots, in_place };
             splits.insert(region.outputs[0], split);
         }
@@ -64,21 +69,52 @@ pub fn split(
     Ok((regions.into_iter().flat_map(with_combined).collect(), splits))
 }
 
-/// Whether one product alone reads `value`, as its x, and should combine it.
+/// Records for each op that reads a split value where it is combined.
+fn note(
+    context: Context<'_>,
+    regions: &[Region],
+    value: ValueId,
+    in_place: &Result<(), Refusal>,
+    decisions: &mut Decisions,
+) {
+    let graph = context.graph;
+    let others = regions.iter().filter(|region| !region.members.contains_key(&value));
+    for member in others.flat_map(|region| region.members.keys().copied()) {
+        if matches!(graph.op(member), Op::Reshape(_)) || !reads_from(graph, member, value) {
+            continue;
+        }
+        match in_place {
+            Ok(()) => {
+                let reason = "positions are split over workgroups, and the product that reads the \
+                              result combines what they leave: predicted cheaper than a dispatch";
+                decisions.take("combine-split", (value, member), reason);
+            }
+            Err(refusal) => decisions.decline("combine-split", (value, member), refusal.clone()),
+        }
+    }
+}
+
+/// Whether one product alone reads `value`, as its x, and should combine it; if not, why.
 fn combined_in_place(
     context: Context<'_>,
     regions: &[Region],
     value: ValueId,
     split: &Split,
-) -> Result<bool, CompileError> {
+) -> Result<Result<(), Refusal>, CompileError> {
+    let own = "the partials of split positions are combined by a kernel of their own: ";
+    let refused = |why: &str, change: &str| Ok(Err(Refusal::new(format!("{own}{why}"), change)));
     let graph = context.graph;
     let reads = |region: &&Region| {
         let outside = !region.members.contains_key(&value);
         outside && region.members.keys().any(|member| reads_from(graph, *member, value))
     };
     let readers: Vec<&Region> = regions.iter().filter(reads).collect();
-    let [reader] = readers[..] else { return Ok(false) };
-    let Anchor::Product(product) = &reader.anchor else { return Ok(false) };
+    let [reader] = readers[..] else {
+        return refused("several kernels read the result", "one reader");
+    };
+    let Anchor::Product(product) = &reader.anchor else {
+        return refused("what reads the result is no product", "a product as the one reader");
+    };
     let as_x = context.options.fuse
         && product.experts.is_none()
         && gathered(graph, product.x) == value
@@ -87,13 +123,27 @@ fn combined_in_place(
                 || !reads_from(graph, *member, value)
         });
     if !as_x || reader.outputs.contains(&value) {
-        return Ok(false);
+        return refused(
+            "the product needs the result otherwise than as the rows that it multiplies",
+            "fusion, and a product that reads the result as it is",
+        );
     }
     // As it would be if the value were in memory: the number of workgroups is the same.
-    let Extent::Const(groups) = lower(context, reader)?.grid[0] else { return Ok(false) };
+    let Extent::Const(groups) = lower(context, reader)?.grid[0] else {
+        return refused("the product's grid varies with the step", "a grid that does not");
+    };
     let width = graph.tensor(value).map_or(0, |tensor| tensor.width());
     let groups = u64::from(groups) * u64::from(context.options.slots);
-    Ok(shapes::combines_in_place(split, groups, width))
+    match shapes::combines_in_place(split, groups, width) {
+        true => Ok(Ok(())),
+        false => refused(
+            &format!(
+                "{groups} workgroups of the product would each read all partials, which is \
+                 predicted to take longer than a dispatch"
+            ),
+            "fewer splits, or a product with fewer workgroups",
+        ),
+    }
 }
 
 /// The value whose rows `x` is, or some of them.

@@ -16,6 +16,8 @@ pub enum Step {
     Pair,
     /// Four elements; places count vectors.
     Wide,
+    /// Four elements of a block that is rounded whole: see `blocks.rs`.
+    Block,
 }
 
 impl Step {
@@ -24,7 +26,7 @@ impl Step {
         match self {
             Step::Single => 1,
             Step::Pair => 2,
-            Step::Wide => 4,
+            Step::Wide | Step::Block => 4,
         }
     }
 }
@@ -55,7 +57,8 @@ fn store_value(
     (row, place): (&str, &str),
     step: Step,
 ) -> String {
-    let mut body = Body::default();
+    let mark = emitter.mark(output);
+    let mut body = Body::marked(mark.clone());
     let width = context.graph.tensor(output).map_or(1, |t| t.width());
     let ids = context.graph.tensor(output).is_some_and(|t| t.dtype == DType::U32);
     let (element, width) = match step {
@@ -66,11 +69,11 @@ fn store_value(
     let first = at(row, place.to_string());
     let value = emitter.value(&mut body, output, &first, step == Step::Wide);
     let name = emitter.bindings.name(Resource::Value(output), element, Access::Write);
-    let mut text = format!("    {name}[({row}) * {width}u + {place}] = {value};\n");
+    let mut text = format!("    {name}[({row}) * {width}u + {place}] = {value};{mark}\n");
     if step == Step::Pair {
         let second = at(row, format!("{place} + 1u"));
         let value = emitter.value(&mut body, output, &second, false);
-        text.push_str(&format!("    {name}[({row}) * {width}u + {place} + 1u] = {value};\n"));
+        text.push_str(&format!("    {name}[({row}) * {width}u + {place} + 1u] = {value};{mark}\n"));
     }
     body.text + &text
 }
@@ -84,7 +87,8 @@ fn append(
     (row, place): (&str, &str),
     step: Step,
 ) -> String {
-    let mut body = Body::default();
+    let mark = emitter.mark(output);
+    let mut body = Body::marked(mark.clone());
     let x = context.graph.operands(output)[1];
     let second = at(row, format!("{place} + 1u"));
     let a = emitter.value(&mut body, x, &at(row, place.to_string()), false);
@@ -99,14 +103,15 @@ fn append(
     let element = match format {
         StateFormat::F16 => "u32",
         StateFormat::F32 => "f32",
+        StateFormat::Q8 => unreachable!("blocks are stored by row kernels, through `blocks.rs`"),
     };
     let name = emitter.bindings.name(Resource::State(state), element, Access::Write);
-    let rows = emitter.rows_of(state);
+    let rows = context.rows_of(state);
     emitter.helper(cache_row(rows));
     let cell =
         format!("({}({slots}[{row}], {positions}[{row}]) * {width}u + {place})", rows.name());
     let assign = match (format, step) {
-        (StateFormat::F16, _) => {
+        (StateFormat::F16 | StateFormat::Q8, _) => {
             let b = emitter.value(&mut body, x, &second, false);
             format!("{name}[{cell} >> 1u] = pack2x16float(vec2<f32>({a}, {b}));")
         }
@@ -116,20 +121,24 @@ fn append(
         }
         (StateFormat::F32, _) => format!("{name}[{cell}] = {};", rounded(&a)),
     };
-    format!("{}    if ({live}[{slots}[{row}]] != 0u) {{ {assign} }}\n", body.text)
+    format!("{}    if ({live}[{slots}[{row}]] != 0u) {{ {assign} }}{mark}\n", body.text)
 }
 
-/// The step that the stores of `outputs` need: pairs where one packs two halves in a word.
+/// The step that the stores of `outputs` need: pairs where one packs two halves in a word, fours of a
+/// block where one is rounded in blocks.
 pub fn step_of(context: Context<'_>, outputs: &[ValueId], wide: bool) -> Step {
-    let packs = outputs.iter().any(|&output| {
-        match (context.graph.op(output), &context.graph.node(output).ty) {
-            (Op::Append, Type::State(state)) => context.state_format(*state) == StateFormat::F16,
-            _ => false,
-        }
-    });
-    match (packs, wide) {
-        (true, _) => Step::Pair,
-        (false, true) => Step::Wide,
-        (false, false) => Step::Single,
+    let appends = |format: StateFormat| {
+        outputs.iter().any(|&output| {
+            match (context.graph.op(output), &context.graph.node(output).ty) {
+                (Op::Append, Type::State(state)) => context.state_format(*state) == format,
+                _ => false,
+            }
+        })
+    };
+    match (appends(StateFormat::Q8), appends(StateFormat::F16), wide) {
+        (true, ..) => Step::Block,
+        (_, true, _) => Step::Pair,
+        (_, _, true) => Step::Wide,
+        _ => Step::Single,
     }
 }

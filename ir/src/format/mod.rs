@@ -249,6 +249,22 @@ impl Format {
         }
     }
 
+    /// Writes `values` to `out` as floats of this format, rounded to the nearest.
+    ///
+    /// # Panics
+    /// If this is no float format, or `out` has not as many bytes as the values take.
+    pub fn store(self, values: &[f32], out: &mut [u8]) {
+        assert!(self.is_float(), "{self:?} stores no single floats");
+        assert_eq!(values.len() * self.block_bytes(), out.len(), "{self:?}: wrong output length");
+        for (out, &value) in out.chunks_exact_mut(self.block_bytes()).zip(values) {
+            match self {
+                Format::F16 => out.copy_from_slice(&f16::from_f32(value).to_le_bytes()),
+                Format::BF16 => out.copy_from_slice(&bf16::from_f32(value).to_le_bytes()),
+                _ => out.copy_from_slice(&value.to_le_bytes()),
+            }
+        }
+    }
+
     /// One block of a quantised format.
     fn dequantize_block(self, block: &[u8], out: &mut [f32]) {
         let fifth = |bits: &[u8], j: usize| ((bits[j / 8] >> (j % 8)) & 1) << 4;

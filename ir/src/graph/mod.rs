@@ -28,6 +28,7 @@ use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// One operation, its result's type and where it came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +100,32 @@ impl Graph {
     pub fn state(&mut self, decl: StateDecl) -> StateId {
         self.states.push(decl);
         StateId(self.states.len() as u32 - 1)
+    }
+
+    /// Stores the keys and values of all attention in `format`, where their rows can be: see
+    /// [`StateFormat::takes`]. Returns the names of the others, which stay as they are.
+    pub fn store_caches_as(&mut self, format: StateFormat) -> Vec<String> {
+        let caches = self.caches();
+        let mut others = Vec::new();
+        for (state, index) in self.states.iter_mut().zip(0..) {
+            match format.takes(&state.row) {
+                _ if !caches.contains(&StateId(index)) => {}
+                true => state.format = format,
+                false => others.push(state.name.clone()),
+            }
+        }
+        others
+    }
+
+    /// The states that hold keys or values of attention.
+    pub fn caches(&self) -> BTreeSet<StateId> {
+        let attention = self.values().filter(|v| matches!(self.op(*v), Op::Attention(_)));
+        let read = attention.flat_map(|value| self.operands(value));
+        let state = |value| match self.node(value).ty {
+            Type::State(state) => Some(state),
+            Type::Tensor(_) => None,
+        };
+        read.filter_map(state).collect()
     }
 
     /// Says which value is the logits.

@@ -98,25 +98,54 @@ pub enum StateFormat {
     F32,
     /// Rounded to nearest even 16-bit float on write.
     F16,
+    /// Rounded on write to 8 bits an element, in blocks of [`StateFormat::BLOCK`] elements that lie
+    /// together in a head (the last extent, whole blocks). With `d` the largest magnitude of the
+    /// block's elements divided by 127, rounded to nearest even F16, an element `x` becomes
+    /// `d · q`, where `q` is `x / d` rounded to the nearest even whole number and kept within
+    /// −127 and 127; 0 where `d` is 0. A block with an element that is not finite, or whose `d` is
+    /// beyond the largest F16 before it is rounded, becomes NaN.
+    #[serde(rename = "Q8_0")]
+    Q8,
 }
 
 impl StateFormat {
     /// Every format.
-    pub const ALL: [StateFormat; 2] = [StateFormat::F32, StateFormat::F16];
+    pub const ALL: [StateFormat; 3] = [StateFormat::F32, StateFormat::F16, StateFormat::Q8];
+
+    /// Elements of a block of [`StateFormat::Q8`].
+    pub const BLOCK: u64 = 32;
 
     /// The format's name in the IR text.
     pub const fn name(self) -> &'static str {
         match self {
             StateFormat::F32 => "f32",
             StateFormat::F16 => "f16",
+            StateFormat::Q8 => "q8_0",
         }
     }
 
-    /// Bytes of one element.
-    pub const fn bytes(self) -> u64 {
+    /// Bytes that a row of these extents takes on a device. The scales of [`StateFormat::Q8`] lie in
+    /// pairs where heads have an even number of blocks, else in words of their own.
+    pub fn row_bytes(self, row: &[u64]) -> u64 {
+        let width: u64 = row.iter().product();
         match self {
-            StateFormat::F32 => 4,
-            StateFormat::F16 => 2,
+            StateFormat::F32 => 4 * width,
+            StateFormat::F16 => 2 * width,
+            StateFormat::Q8 if StateFormat::pairs_scales(row) => width + 2 * width / Self::BLOCK,
+            StateFormat::Q8 => width + 4 * width / Self::BLOCK,
+        }
+    }
+
+    /// Whether two scales of [`StateFormat::Q8`] share a word in rows of these extents.
+    pub fn pairs_scales(row: &[u64]) -> bool {
+        row.last().is_some_and(|head| head.is_multiple_of(2 * Self::BLOCK))
+    }
+
+    /// Whether rows of these extents can be stored so.
+    pub fn takes(self, row: &[u64]) -> bool {
+        match self {
+            StateFormat::F32 | StateFormat::F16 => true,
+            StateFormat::Q8 => row.last().is_some_and(|head| head.is_multiple_of(Self::BLOCK)),
         }
     }
 }
@@ -144,6 +173,11 @@ impl Addressing {
             Addressing::Ring { .. } => "ring",
             Addressing::Replace => "replace",
         }
+    }
+
+    /// Whether a slot has fewer rows than positions, so that later ones take the rows of earlier ones.
+    pub fn comes_round(self, context: u32, chunk: u32) -> bool {
+        matches!(self, Addressing::Ring { .. }) && self.rows(context, chunk) < context
     }
 
     /// Rows of each slot, where a sequence has up to `context` positions and a step up to `chunk`

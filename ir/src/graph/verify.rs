@@ -20,6 +20,16 @@ pub enum VerifyError {
         /// The name.
         name: String,
     },
+    /// A state's rows are not whole blocks of its format.
+    #[error("the state {name:?} of rows {row:?} cannot be stored in {format}")]
+    StateFormat {
+        /// The state.
+        name: String,
+        /// Extents of its rows.
+        row: Vec<u64>,
+        /// Its format.
+        format: &'static str,
+    },
     /// A state is started, or a version of it changed, more than once.
     #[error("the state {name:?} is used twice: each version may be changed once, by one op")]
     StateForked {
@@ -69,6 +79,10 @@ impl Graph {
     }
 
     fn verify_states(&self) -> Result<(), VerifyError> {
+        if let Some(state) = self.states.iter().find(|state| !state.format.takes(&state.row)) {
+            let (name, row) = (state.name.clone(), state.row.clone());
+            return Err(VerifyError::StateFormat { name, row, format: state.format.name() });
+        }
         let mut started = HashSet::new();
         for value in self.values() {
             let Type::State(id) = self.node(value).ty else { continue };

@@ -9,21 +9,36 @@
 //! buffer, is aligned and within the device's limits; no dispatch binds a buffer both read-only and
 //! writable; grids stay within the device's limit.
 
+mod barriers;
+mod decision;
+mod diff;
+mod explain;
+mod extent;
 mod identity;
+mod mark;
 mod rewind;
+mod saved;
 mod verify;
 
+pub use barriers::{Barrier, Barriers, Cause, Change, Hazard, HazardKind};
+pub use decision::{Decision, MERGE, Placed};
+pub use diff::{Change as KernelChange, Diff, Figure, FusionChange, Input as DiffInput};
+pub use explain::{Explanation, NameError, Step};
+pub use extent::{Extent, StepDims};
 pub use identity::identity;
+pub use mark::{mark, marked_op};
 pub use rewind::Rewind;
+pub use saved::SavedError;
 pub use verify::PlanError;
 
 use crate::facts::DeviceFacts;
 use crate::format::Format;
-use crate::graph::{RunDim, StateFormat};
+use crate::graph::StateFormat;
+use crate::weight::TensorInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the plan's data format; a runtime refuses any other.
-pub const PLAN_VERSION: u32 = 3;
+pub const PLAN_VERSION: u32 = 4;
 
 /// A compiled plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +47,8 @@ pub struct Plan {
     pub version: u32,
     /// Hash of architecture, tensor table, device facts and options, in hexadecimal.
     pub identity: String,
+    /// Hash of the plan's text without it, where it was [saved](Plan::to_json); else empty.
+    pub checksum: String,
     /// What it runs.
     pub model: ModelFacts,
     /// How it was compiled.
@@ -40,6 +57,9 @@ pub struct Plan {
     pub device: DeviceFacts,
     /// How far the states of a slot can go back.
     pub rewind: Rewind,
+    /// Bytes of states for each position of the context, over all slots; the rest have a fixed number
+    /// of rows.
+    pub position_bytes: u64,
     /// All device memory.
     pub buffers: Vec<Buffer>,
     /// Where the step's inputs and results are.
@@ -55,7 +75,7 @@ pub struct Plan {
 }
 
 /// What a runtime and its user need to know of the model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelFacts {
     /// The architecture's name.
     pub architecture: String,
@@ -63,6 +83,22 @@ pub struct ModelFacts {
     pub vocabulary: u32,
     /// Repetitions of the layer block.
     pub layers: u32,
+    /// The tensors that the plan reads, as the model describes them.
+    pub tensors: Vec<TensorInfo>,
+    /// The metadata that decided on the graph; empty where nobody has noted them.
+    pub metadata: Vec<Metadatum>,
+    /// Tensors that the graph would use, and that the model does not have; empty where nobody has
+    /// noted them.
+    pub absent: Vec<String>,
+}
+
+/// A metadata key that was asked for, and the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadatum {
+    /// The full key, such as `llama.rope.freq_base`.
+    pub key: String,
+    /// The value as text; `None` if the model has none.
+    pub value: Option<String>,
 }
 
 /// Options that shape a plan.
@@ -80,7 +116,7 @@ pub struct PlanOptions {
     pub fuse: bool,
     /// Format that matrices are expanded to at load; `None` keeps the file's.
     pub weights: Option<Format>,
-    /// Overrides the storage format of states.
+    /// Overrides the storage format of keys and values, where their rows can be stored so.
     pub state: Option<StateFormat>,
     /// What products may round.
     pub precision: Precision,
@@ -192,8 +228,13 @@ pub struct Io {
     pub live: BufferId,
     /// [`crate::sampling::SLOT_WORDS`] words a slot: sampling parameters and history.
     pub sampler: BufferId,
-    /// `u32[slots, 4]`: token, [`crate::sampling::Status`], the slot's tokens so far, 0.
+    /// `u32[RECORDS, slots, 4]` with [`crate::sampling::RECORDS`]: token,
+    /// [`crate::sampling::Status`], the slot's tokens so far, 0. A ring: a step's records lie where
+    /// `drawn` says.
     pub sampled: BufferId,
+    /// `u32[slots]`: records written for the slot, which the sampling programs count. The next goes
+    /// to this place of `sampled`, modulo its length.
+    pub drawn: BufferId,
     /// `u32[1 + n]`: the number of stop tokens and their ids; room for
     /// [`crate::sampling::MAX_STOP_TOKENS`].
     pub stop: BufferId,
@@ -269,6 +310,8 @@ pub struct Dispatch {
     pub kernel: KernelId,
     /// What each of the kernel's bindings is, in order.
     pub bindings: Vec<BufferRange>,
+    /// What each of them holds, in the same order.
+    pub contents: Vec<Content>,
     /// Workgroups along x, y and z.
     pub grid: [Extent; 3],
     /// The layer it works for; `None` outside layers.
@@ -290,6 +333,8 @@ pub struct FusedOp {
     pub op: String,
     /// The author's name for the value, where there is one.
     pub name: Option<String>,
+    /// The layer that the value belongs to; `None` outside layers.
+    pub layer: Option<u32>,
     /// Its place in the kernel.
     pub place: Place,
 }
@@ -307,7 +352,7 @@ pub enum Place {
 }
 
 /// Bytes and arithmetic of a dispatch: `fixed + per_token · N + per_context · Σ context`, where the
-/// last sum runs over the tokens' context lengths.
+/// last sum runs over the tokens' context lengths, each no more than `window` where there is one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Bytes of weights, read once a dispatch.
@@ -320,18 +365,51 @@ pub struct Cost {
     pub token_flops: u64,
     /// Floating-point operations for each token and each position of its context.
     pub context_flops: u64,
+    /// Positions of a token's context that count at most: those of a window.
+    pub window: Option<u32>,
 }
 
 impl Cost {
+    fn counted(&self, context: u64) -> u64 {
+        self.window.map_or(context, |window| context.min(window.into()))
+    }
+
     /// Bytes moved for `tokens` tokens with `context` positions each.
     pub fn bytes(&self, tokens: u64, context: u64) -> u64 {
+        let context = self.counted(context);
         self.weight_bytes + tokens * (self.token_bytes + context * self.context_bytes)
     }
 
     /// Floating-point operations for `tokens` tokens with `context` positions each.
     pub fn flops(&self, tokens: u64, context: u64) -> u64 {
+        let context = self.counted(context);
         tokens * (self.token_flops + context * self.context_flops)
     }
+}
+
+/// What a binding of a dispatch holds. Values and states are those of the canonical graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// The rows of value `%n`, of F32 or U32, one after another.
+    Value(u32),
+    /// What the workgroups that share the positions of attention leave of it: rows of
+    /// `value size + 4` F32, one for each token, head and split, in this order. A row is the sum of
+    /// the split's values, each times the exponential of its score less the split's highest; then
+    /// the highest score, the sum of the exponentials and two zeros. A split without positions has
+    /// a highest score of -1e30 and zeros.
+    Partials {
+        /// The attention's value.
+        value: u32,
+        /// Workgroups that share the positions of a token and head.
+        splits: u32,
+    },
+    /// Packed weights.
+    Weights,
+    /// The rows of the state with this index, all slots.
+    State(u32),
+    /// One of the buffers of [`Io`].
+    Io,
 }
 
 /// Part of a buffer.
@@ -343,51 +421,6 @@ pub struct BufferRange {
     pub offset: u64,
     /// Bytes, a multiple of 4.
     pub bytes: u64,
-}
-
-/// A grid extent over the run-time dims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Extent {
-    /// Always this many.
-    Const(u32),
-    /// `⌈dim / tile⌉ · times`
-    Tiles {
-        /// The run-time dim.
-        dim: RunDim,
-        /// How much of it one workgroup covers.
-        tile: u32,
-        /// How many workgroups each tile has.
-        times: u32,
-    },
-}
-
-/// Values of the run-time dims in one step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct StepDims {
-    /// N
-    pub tokens: u32,
-    /// R
-    pub out_rows: u32,
-    /// S
-    pub slots: u32,
-}
-
-impl Extent {
-    /// The number of workgroups; a dispatch with a zero extent is skipped.
-    pub fn at(self, dims: StepDims) -> u32 {
-        match self {
-            Extent::Const(n) => n,
-            Extent::Tiles { dim, tile, times } => {
-                let size = match dim {
-                    RunDim::Tokens => dims.tokens,
-                    RunDim::OutRows => dims.out_rows,
-                    RunDim::Slots => dims.slots,
-                };
-                size.div_ceil(tile) * times
-            }
-        }
-    }
 }
 
 /// One packed matrix or vector of the load program: the named tensors' rows one after another, each
@@ -412,21 +445,6 @@ pub struct LoadTensor {
     pub part_rows: u64,
     /// Where each plane of the first part goes, then those of the second, ….
     pub planes: Vec<BufferRange>,
-}
-
-/// Something the compiler decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
-    /// The values it is about, such as `%17 q`.
-    pub at: String,
-    /// The layer; decisions that repeat in every layer are recorded for the first.
-    pub layer: Option<u32>,
-    /// Which rule decided, such as `fuse-epilogue`.
-    pub rule: String,
-    /// Whether it was done.
-    pub taken: bool,
-    /// Why.
-    pub reason: String,
 }
 
 impl Plan {

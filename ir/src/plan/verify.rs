@@ -134,6 +134,7 @@ impl Plan {
             io.live,
             io.sampler,
             io.sampled,
+            io.drawn,
             io.stop,
         ];
         all.into_iter().try_for_each(|id| self.verify_buffer("io", id))
@@ -167,9 +168,11 @@ impl Plan {
             PlanError::Dangling { at: at.into(), what: "kernel", index: dispatch.kernel.0 }
         })?;
         let at = format!("{at} ({})", kernel.name);
-        let (expected, got) = (kernel.bindings.len(), dispatch.bindings.len());
-        if expected != got {
-            return Err(PlanError::BindingCount { at, expected, got });
+        let expected = kernel.bindings.len();
+        for got in [dispatch.bindings.len(), dispatch.contents.len()] {
+            if expected != got {
+                return Err(PlanError::BindingCount { at, expected, got });
+            }
         }
         let mut access: HashMap<BufferId, Access> = HashMap::new();
         for (binding, range) in kernel.bindings.iter().zip(&dispatch.bindings) {

@@ -5,15 +5,18 @@
 //! | `tiles.rs` | several tokens, heads of any size, processors that run kernels in software |
 //! | `quads.rs` | one token at a time on GPUs; can split a token's positions over workgroups |
 //! | `combine.rs` | what the workgroups of a split leave, made one |
+//! | `blocks.rs` | keys and values in blocks of 8 bits an element |
 //!
 //! Heads of multiples of 8 elements are read eight at a time, others element by element. Tokens that
 //! share a workgroup must be of one slot at ascending positions, which holds for prompt steps; decode
 //! steps take one token a workgroup.
 
+mod blocks;
 mod combine;
 mod quads;
 mod tiles;
 
+pub use blocks::{BlockState, rounding};
 pub use combine::{Combine, Split};
 pub use quads::Quads;
 pub use tiles::Tiles;
@@ -39,8 +42,10 @@ pub struct AttentionKernel {
     pub key_size: u32,
     /// Elements of a value head; an even number where values are stored in 16 bits.
     pub value_size: u32,
-    /// Positions of a slot's state.
-    pub context: u32,
+    /// Where the rows of keys and values are.
+    pub rows: CacheRows,
+    /// Slots of the states.
+    pub slots: u32,
     /// How keys are stored.
     pub key_format: StateFormat,
     /// How values are stored.
@@ -89,10 +94,12 @@ impl Shape {
 }
 
 impl AttentionKernel {
-    /// The kernel's bindings: `q`, `keys`, `values`, `slots`, `positions`, `out`, then the extra
-    /// ones. Where positions are split, `out` holds the partials of a [`Split`].
+    /// The kernel's bindings: `q`, `keys`, `values`, `slots`, `positions`, `out`, those of
+    /// [`scales`](AttentionKernel::scales), then the extra ones. Where positions are split, `out`
+    /// holds the partials of a [`Split`].
     pub fn bindings(&self) -> Vec<Binding> {
         let state = |format, size| match (format, in_eights(size)) {
+            (StateFormat::Q8, _) => "vec2<u32>",
             (StateFormat::F16, true) => "vec4<u32>",
             (StateFormat::F16, false) => "u32",
             (StateFormat::F32, _) => floats(size),
@@ -107,8 +114,18 @@ impl AttentionKernel {
             read("positions", "u32"),
             Binding { name: "out".into(), element: floats(self.value_size), access: Access::Write },
         ];
+        all.extend(self.scales().into_iter().map(|(name, _)| read(name, "u32")));
         all.extend(self.extra.iter().cloned());
         all
+    }
+
+    /// The bindings through which scales are read, and whether each is of the keys: a second view of
+    /// the states that are stored in blocks.
+    pub fn scales(&self) -> Vec<(&'static str, bool)> {
+        let both =
+            [("key_scales", true, self.key_format), ("value_scales", false, self.value_format)];
+        let blocks = both.into_iter().filter(|(.., format)| *format == StateFormat::Q8);
+        blocks.map(|(name, keys, _)| (name, keys)).collect()
     }
 
     /// What its workgroups leave, where they share positions.
@@ -129,8 +146,8 @@ impl AttentionKernel {
     /// A template filled with `holes` and with what all shapes have.
     fn fill(&self, template: &str, holes: &[(&str, String)]) -> String {
         let (key_size, value_size) = (self.key_size, self.value_size);
-        let loads = load_function("load_key", "keys", self.key_format, key_size)
-            + &load_function("load_value", "values", self.value_format, value_size)
+        let loads = self.load_text("load_key", "keys", self.key_format, key_size)
+            + &self.load_text("load_value", "values", self.value_format, value_size)
             + &load_query(key_size)
             + &self.slope_text();
         let number = |n: u32| n.to_string();
@@ -147,12 +164,22 @@ impl AttentionKernel {
                 ("key_row", &number(row_stride(key_size))),
                 ("value_row", &number(row_stride(value_size))),
                 ("loads", &loads),
-                ("cache_row", &cache_row(CacheRows { rows: self.context, ring: false })),
+                ("cache_row", &row_function("cache_row", self.rows)),
             ],
         );
         let own = holes.iter().map(|(name, text)| (*name, text.as_str()));
         let all: Vec<(&str, &str)> = own.chain([("of_heads", of_heads.as_str())]).collect();
         fill(template, &all)
+    }
+
+    /// The function that loads eight elements of a head of the state behind `binding`.
+    fn load_text(&self, function: &str, binding: &str, format: StateFormat, size: u32) -> String {
+        if format != StateFormat::Q8 {
+            return load_function(function, binding, format, size);
+        }
+        let (rows, slots, heads) = (self.rows, self.slots, self.kv_heads);
+        let scales = if binding == "keys" { "key_scales" } else { "value_scales" };
+        BlockState { rows, slots, heads, size }.load(function, binding, scales)
     }
 
     /// The function of a head's slope under linear position biases; see
@@ -189,7 +216,11 @@ impl CacheRows {
 /// The function of slot and position that finds a row of a state: the only place that knows where
 /// rows lie.
 pub fn cache_row(rows: CacheRows) -> String {
-    let (name, each) = (rows.name(), rows.rows);
+    row_function(&rows.name(), rows)
+}
+
+fn row_function(name: &str, rows: CacheRows) -> String {
+    let each = rows.rows;
     let position = if rows.ring { format!("position % {each}u") } else { "position".into() };
     format!(
         "fn {name}(slot: u32, position: u32) -> u32 {{ return slot * {each}u + {position}; }}\n"
@@ -220,6 +251,7 @@ fn load_function(name: &str, binding: &str, format: StateFormat, size: u32) -> S
     };
     let (last, pair) = (size.saturating_sub(1), size.saturating_sub(2));
     let body = match (format, in_eights(size)) {
+        (StateFormat::Q8, _) => unreachable!("blocks have a function of their own"),
         (StateFormat::F16, true) => format!(
             "let w = {binding}[head + c];\n    return {};",
             words(["w.x", "w.y", "w.z", "w.w"].map(String::from))

@@ -1,6 +1,6 @@
 //! Templates that are filled, and texts that naga takes.
 
-use super::{AttentionKernel, Combine, Quads, Shape, Split, Tiles};
+use super::{AttentionKernel, CacheRows, Combine, Quads, Shape, Split, Tiles};
 use crate::check;
 use crate::shader::Shader;
 use quarrel_ir::graph::{Attention, StateFormat};
@@ -24,7 +24,8 @@ fn kernel(size: u32, format: StateFormat, shape: Shape) -> AttentionKernel {
         kv_heads: 4,
         key_size: size,
         value_size: size,
-        context: 2048,
+        rows: CacheRows { rows: 2048, ring: false },
+        slots: 2,
         key_format: format,
         value_format: format,
         count: "1u".into(),
@@ -35,8 +36,9 @@ fn kernel(size: u32, format: StateFormat, shape: Shape) -> AttentionKernel {
 
 #[test]
 fn quads_of_every_size() {
-    for format in [StateFormat::F16, StateFormat::F32] {
-        for size in [8, 24, 64, 80, 256] {
+    for format in StateFormat::ALL {
+        for size in [8, 24, 32, 64, 80, 96, 256].into_iter().filter(|n| format.takes(&[*n])) {
+            let size = size as u32;
             for (heads, splits) in [(1, 1), (3, 8)] {
                 if heads * size <= 1024 {
                     let quads = Quads { heads, threads: 256, positions: 2, splits };
@@ -49,8 +51,9 @@ fn quads_of_every_size() {
 
 #[test]
 fn tiles_of_every_size() {
-    for format in [StateFormat::F16, StateFormat::F32] {
-        for size in [6, 64, 81] {
+    for format in StateFormat::ALL {
+        for size in [6, 64, 81, 96].into_iter().filter(|n| format.takes(&[*n])) {
+            let size = size as u32;
             let tiles = Tiles { tokens: 2, heads: 3, threads: 64, positions: 2 };
             taken(&kernel(size, format, Shape::Tiles(tiles)).shader());
         }

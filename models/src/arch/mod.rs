@@ -7,6 +7,7 @@
 //! | `facts.rs` | [`Facts`]: what a file may ask about a model |
 //! | `eval/` | syntax tree and facts → graph |
 //! | `ops/` | the built-in functions, one table entry each |
+//! | `asked.rs` | what a file asked of a model, and whether another model would answer alike |
 //! | `unread.rs` | metadata that change numbers and that a file did not read |
 //! | `select.rs` | the built-in architectures, and which file serves a model |
 //! | `draft/` | a first draft of a file, from a model's tensors and metadata |
@@ -16,6 +17,7 @@
 //! layers, nodes and evaluation steps are bounded, so that none can hang, overflow the stack or
 //! fill the memory.
 
+mod asked;
 mod check;
 mod draft;
 mod error;
@@ -30,6 +32,7 @@ mod tests;
 mod unread;
 mod value;
 
+pub use asked::{Asked, difference};
 pub use draft::{Draft, draft};
 pub use error::{ArchError, ErrorKind};
 pub use facts::{Facts, FactsTable, LlamaShape, MetaValue};

@@ -1,11 +1,79 @@
-//! A writer of small GGUF files, for tests.
+//! A writer of GGUF files: [`GgufWriter`] for small ones, [`write_model`] for whole models.
 //!
-//! It writes what it is told: a shape that does not match its bytes, or a key that appears twice,
-//! goes into the file as it is, so that tests can make files that must be refused.
+//! The first writes what it is told: a shape that does not match its bytes, or a key that appears
+//! twice, goes into the file as it is, so that tests can make files that must be refused.
 
 use super::types;
 use super::value::{Array, Strings, Value};
 use quarrel_ir::format::Format;
+use quarrel_ir::weight::{TensorInfo, WeightError};
+use std::borrow::Cow;
+use std::io::Write;
+
+/// A model could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A tensor could not be read.
+    #[error(transparent)]
+    Weight(#[from] WeightError),
+    /// A tensor has no place in a GGUF file.
+    #[error("tensor {name:?} cannot be written as {format}: {why}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// The format.
+        format: Format,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// A tensor's bytes, or why there are none.
+pub type TensorBytes<'a> = Result<Cow<'a, [u8]>, WeightError>;
+
+/// Writes a whole model to `out`, of which one tensor at a time is in memory. `bytes` gives a
+/// tensor's bytes, exactly as many as its shape and format say.
+///
+/// # Errors
+/// A tensor that cannot be read, that has other bytes than it should, or a file system that refuses.
+pub fn write_model<'a>(
+    out: &mut dyn Write,
+    metadata: &[(String, Value)],
+    tensors: &[TensorInfo],
+    bytes: &dyn Fn(&TensorInfo) -> TensorBytes<'a>,
+) -> Result<(), WriteError> {
+    let refused = |info: &TensorInfo, why: &str| WriteError::Tensor {
+        name: info.name.clone(),
+        format: info.format,
+        why: why.into(),
+    };
+    let mut head = GgufWriter::new();
+    for (key, value) in metadata {
+        head = head.metadata(key, value.clone());
+    }
+    let (alignment, mut offset, mut sizes) = (head.alignment as u64, 0u64, Vec::new());
+    for info in tensors {
+        let size = info.format.row_bytes(info.elements());
+        let kind = types::number(info.format).zip(size);
+        let (kind, size) = kind.ok_or_else(|| refused(info, "its blocks are not whole"))?;
+        head.describe(&info.name, kind, &info.shape, offset);
+        offset += size.next_multiple_of(alignment);
+        sizes.push(size);
+    }
+    out.write_all(&head.finish())?;
+    for (info, size) in tensors.iter().zip(sizes) {
+        let bytes = bytes(info)?;
+        if bytes.len() as u64 != size {
+            return Err(refused(info, &format!("it has {} bytes, not {size}", bytes.len())));
+        }
+        out.write_all(&bytes)?;
+        out.write_all(&vec![0; (size.next_multiple_of(alignment) - size) as usize])?;
+    }
+    Ok(out.flush()?)
+}
 
 /// A GGUF file that is being put together.
 ///
@@ -101,6 +169,12 @@ impl GgufWriter {
     ) -> GgufWriter {
         self.data.resize(self.data.len().next_multiple_of(self.alignment), 0);
         self.data.extend(bytes);
+        self.describe(name, kind, shape, offset);
+        self
+    }
+
+    /// Adds the description of a tensor.
+    fn describe(&mut self, name: &str, kind: u32, shape: &[u64], offset: u64) {
         self.tensor_count += 1;
         put_text(&mut self.tensors, name);
         self.tensors.extend((shape.len() as u32).to_le_bytes());
@@ -109,7 +183,6 @@ impl GgufWriter {
         }
         self.tensors.extend(kind.to_le_bytes());
         self.tensors.extend(offset.to_le_bytes());
-        self
     }
 
     /// The file's bytes.

@@ -16,6 +16,7 @@ mod mixture;
 mod shapes;
 
 use crate::arch::{Facts, FactsTable, MetaValue};
+use crate::gguf;
 use mixture::Mixture;
 use quarrel_ir::weight::{TensorInfo, WeightError, WeightSource};
 use shapes::{SHAPES, Shape};
@@ -102,6 +103,15 @@ impl Synthetic {
         infos.filter_map(|info| info.format.row_bytes(info.elements())).sum()
     }
 
+    /// The metadata of a GGUF file of this model, for programs that take nothing else: as many
+    /// tokens as it has, but no text.
+    pub fn metadata(&self) -> Vec<(String, gguf::Value)> {
+        let entry = |key: &str| Some((key.to_string(), written(key, self.facts.meta(key)?)?));
+        let mut entries: Vec<_> = self.facts.meta_keys().into_iter().filter_map(entry).collect();
+        entries.push(("tokenizer.ggml.model".into(), "no_vocab".into()));
+        entries
+    }
+
     /// `SHAPE:FORMAT`, and to how many layers it was cut.
     pub fn name(&self) -> &str {
         &self.name
@@ -138,6 +148,18 @@ impl WeightSource for Synthetic {
     fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, WeightError> {
         let info = self.info(name).ok_or_else(|| WeightError::Missing(name.into()))?;
         Ok(Cow::Owned(fill::fill(info)))
+    }
+}
+
+/// A fact as GGUF files have it: counts are U32, all other numbers F32.
+fn written(key: &str, value: MetaValue) -> Option<gguf::Value> {
+    let counts = !["epsilon", "freq_base", "scale"].iter().any(|end| key.ends_with(end));
+    match value {
+        MetaValue::Number(number) if counts => Some(gguf::Value::U32(number as u32)),
+        MetaValue::Number(number) => Some(gguf::Value::F32(number as f32)),
+        MetaValue::Bool(value) => Some(gguf::Value::Bool(value)),
+        MetaValue::Text(text) => Some(gguf::Value::String(text)),
+        MetaValue::List(_) => None,
     }
 }
 
@@ -208,6 +230,30 @@ mod tests {
         for wanted in [0, 33] {
             let error = Synthetic::parse("llama-8b:F16", Some(wanted)).unwrap_err().to_string();
             assert!(error.contains("32 layers"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_shape_can_be_written_as_a_file() {
+        let model = Synthetic::parse("granite-1b-a400m:Q4_0", Some(1)).unwrap();
+        let names = model.tensor_names();
+        let tensors: Vec<_> = names.iter().map(|name| model.info(name).unwrap().clone()).collect();
+        let mut bytes = Vec::new();
+        let of = |info: &TensorInfo| model.bytes(&info.name);
+        gguf::write::write_model(&mut bytes, &model.metadata(), &tensors, &of).unwrap();
+        let file = gguf::GgufFile::from_bytes(bytes).unwrap();
+        for key in model.meta_keys() {
+            let (MetaValue::Number(got), Some(MetaValue::Number(wanted))) =
+                (Facts::meta(&file, key).unwrap(), model.meta(key))
+            else {
+                assert_eq!(Facts::meta(&file, key), model.meta(key));
+                continue;
+            };
+            assert!((got - wanted).abs() <= 1e-6 * wanted.abs(), "{key}: {got}, {wanted}");
+        }
+        for info in &tensors {
+            assert_eq!(file.info(&info.name), Some(info));
+            assert_eq!(file.bytes(&info.name).unwrap(), model.bytes(&info.name).unwrap());
         }
     }
 

@@ -56,10 +56,17 @@ impl Builder {
         let mut plan = Plan {
             version: PLAN_VERSION,
             identity: String::new(),
-            model: ModelFacts { architecture: "test".into(), vocabulary, layers: 1 },
+            checksum: String::new(),
+            model: ModelFacts {
+                architecture: "test".into(),
+                vocabulary,
+                layers: 1,
+                ..ModelFacts::default()
+            },
             options,
             device: gpu().facts(),
             rewind: Rewind::All,
+            position_bytes: 0,
             buffers: Vec::new(),
             io: Io {
                 tokens: BufferId(0),
@@ -71,7 +78,8 @@ impl Builder {
                 live: BufferId(6),
                 sampler: BufferId(7),
                 sampled: BufferId(8),
-                stop: BufferId(9),
+                drawn: BufferId(9),
+                stop: BufferId(10),
             },
             kernels: Vec::new(),
             programs: Vec::new(),
@@ -89,7 +97,8 @@ impl Builder {
             ("logits", rows * vocabulary),
             ("live", slots),
             ("sampler", sampler),
-            ("sampled", 4 * slots),
+            ("sampled", 4 * slots * quarrel_ir::sampling::RECORDS),
+            ("drawn", slots),
             ("stop", stop),
         ];
         for (name, words) in io {
@@ -150,10 +159,12 @@ impl Builder {
 
     /// A dispatch over whole buffers.
     pub fn dispatch(&self, kernel: KernelId, buffers: &[BufferId], grid: [Extent; 3]) -> Dispatch {
-        let op = FusedOp { value: 0, op: "op".into(), name: None, place: Place::Anchor };
+        let op =
+            FusedOp { value: 0, op: "op".into(), name: None, layer: None, place: Place::Anchor };
         Dispatch {
             kernel,
             bindings: buffers.iter().map(|&id| self.whole(id)).collect(),
+            contents: vec![Content::Io; buffers.len()],
             grid,
             layer: Some(3),
             ops: vec![op],

@@ -58,7 +58,8 @@ pub(super) fn execute(args: &Args) -> Result<()> {
     let options = args.plan.plan_options(context, 1);
     let compiled = GpuModel::compile(&model.graph, gpu, &options)?;
     let mut session = compiled.load(model.source.weights(), &[Phase::Prefill, Phase::Decode])?;
-    let mut reference = ReferenceBackend::new(&model, context, options.chunk)?;
+    let weights = model.source.weights();
+    let mut reference = ReferenceBackend::new(&model.graph, weights, context, options.chunk)?;
     let vocabulary = compiled.plan.model.vocabulary;
     // Knuth's multiplicative hash.
     let token = |index: u32| index.wrapping_mul(2_654_435_761) % vocabulary.max(1);

@@ -4,10 +4,15 @@ use super::Args;
 use super::measure::{Spread, Test};
 use crate::error::{CliError, Result};
 use crate::model::Source;
-use crate::output::Table;
+use crate::output::{self, Table};
+use quarrel_ir::format::Format;
+use quarrel_ir::weight::TensorInfo;
+use quarrel_models::gguf::Value;
+use quarrel_models::gguf::write::write_model;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use tempfile::TempPath;
 
 /// What llama-bench measured.
 #[derive(Debug, Serialize)]
@@ -54,23 +59,23 @@ struct Row {
     gpu_info: String,
 }
 
-/// Refuses early what cannot be compared; the file that both run.
-pub(super) fn file(args: &Args, program: &Path, source: &Source) -> Result<PathBuf> {
-    let only = "--vs runs llama.cpp on the same file";
-    let path = match source {
-        Source::File(_) => args.model.path()?,
-        Source::Folder(_) => {
-            return Err(CliError::user(format!("{only}: it needs a GGUF file, not a folder")));
+/// The file that both run: the user's own, or one that was written for this run.
+pub(super) enum Shared {
+    Own(PathBuf),
+    Written(TempPath),
+}
+
+impl Shared {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Shared::Own(path) => path,
+            Shared::Written(path) => path,
         }
-        Source::Synthetic(_) => {
-            return Err(CliError::user(format!(
-                "{only}, and a synthetic shape has none: name a GGUF file"
-            )));
-        }
-    };
-    if args.plan.weights.is_some() {
-        return Err(CliError::user(format!("{only} as it is: leave out --weights")));
     }
+}
+
+/// Refuses a program that is not there, before anything is written for it.
+pub(super) fn check(program: &Path) -> Result<()> {
     // A bare name is looked for in PATH.
     let bare = program.components().count() == 1;
     if !bare && !program.is_file() {
@@ -80,7 +85,65 @@ pub(super) fn file(args: &Args, program: &Path, source: &Source) -> Result<PathB
             program.display()
         )));
     }
-    Ok(path)
+    Ok(())
+}
+
+/// The model as a file: a shape and expanded weights are written to the folder of temporary files.
+pub(super) fn file(args: &Args, source: &Source) -> Result<Shared> {
+    match (source, args.plan.weights) {
+        (Source::File(_), None) => Ok(Shared::Own(args.model.path()?)),
+        (Source::File(file), Some(format)) => {
+            let entry = |(key, value): (&str, &Value)| (key.to_string(), value.clone());
+            // One part, in the writer's own alignment.
+            let layout = |key: &str| key == "general.alignment" || key.starts_with("split.");
+            let entries = file.metadata().iter().filter(|(key, _)| !layout(key));
+            let metadata = entries.map(entry).collect();
+            written(source, metadata, Some(format))
+        }
+        (Source::Synthetic(model), format) => written(source, model.metadata(), format),
+        (Source::Folder(_), _) => Err(CliError::user(
+            "--vs runs llama.cpp on the same file: it needs a GGUF file, not a folder",
+        )),
+    }
+}
+
+/// Writes the model with matrices expanded to `format`.
+fn written(
+    source: &Source,
+    metadata: Vec<(String, Value)>,
+    format: Option<Format>,
+) -> Result<Shared> {
+    let weights = source.weights();
+    let expanded = |info: &&TensorInfo| match format {
+        Some(format) if info.shape.len() > 1 => TensorInfo { format, ..(*info).clone() },
+        _ => (*info).clone(),
+    };
+    let bytes = |info: &TensorInfo| {
+        let bytes = weights.bytes(&info.name)?;
+        let own = weights.info(&info.name).map_or(info.format, |own| own.format);
+        if own == info.format {
+            return Ok(bytes);
+        }
+        let mut values = vec![0.0; info.elements() as usize];
+        own.dequantize(&bytes, &mut values);
+        let mut floats = vec![0; values.len() * info.format.block_bytes()];
+        info.format.store(&values, &mut floats);
+        Ok(floats.into())
+    };
+    let folder = std::env::temp_dir();
+    let failed = |why: &dyn std::fmt::Display| {
+        CliError::Failure(format!(
+            "--vs: the model cannot be written to {} for llama.cpp ({} are needed): {why}. TMPDIR \
+             names another folder",
+            folder.display(),
+            output::bytes(source.size())
+        ))
+    };
+    let file = tempfile::Builder::new().prefix("quarrel-").suffix(".gguf").tempfile_in(&folder);
+    let mut file = file.map_err(|why| failed(&why))?;
+    let tensors: Vec<TensorInfo> = source.tensors().iter().map(expanded).collect();
+    write_model(&mut file, &metadata, &tensors, &bytes).map_err(|why| failed(&why))?;
+    Ok(Shared::Written(file.into_temp_path()))
 }
 
 /// Runs llama-bench on `file` for the tests of `args`.

@@ -23,14 +23,15 @@ mod system;
 use crate::backend::{Device, GpuModel};
 use crate::error::{CliError, Result};
 use crate::model::{Model, Named};
-use crate::options::PlanArgs;
-use crate::output;
+use crate::options::{PlanArgs, SavedArgs};
+use crate::{output, saved};
 use kernels::Kernels;
 use llama::Versus;
 use measure::{Bench, Test};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::plan::{Phase, PlanOptions};
-use quarrel_runtime::{BenchStep, Gpu, KernelClock};
+use quarrel_ir::sampling::RECORDS;
+use quarrel_runtime::{BenchStep, Gpu, KernelClock, StepsAtOnce};
 use report::Sample;
 use roofline::Roofline;
 use serde::Serialize;
@@ -73,6 +74,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..=MOST_SEQUENCES))]
     batch_size: Vec<u32>,
+    /// Decode steps of a submission; left out, as many as take a few milliseconds
+    #[arg(long, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(RECORDS)))]
+    steps_at_once: Option<u32>,
     /// Show what each kernel takes of a step beside the least it could take, the one that loses most
     /// first; by timestamps where the device writes them between dispatches, else by repetition
     #[arg(long, value_name = "CLOCK", value_enum, num_args = 0..=1, require_equals = true,
@@ -80,9 +85,10 @@ pub(crate) struct Args {
     kernels: Option<Clock>,
     /// Measure nothing: compare the logits of the shape of --synthetic, cut to --layers (by default
     /// 2), with the reference's
-    #[arg(long, conflicts_with = "kernels")]
+    #[arg(long, conflicts_with_all = ["kernels", "saved"])]
     check: bool,
-    /// Run llama.cpp's llama-bench on the same file, for the same tests, and show the ratio
+    /// Run llama.cpp's llama-bench on the same file, for the same tests, and show the ratio; for a
+    /// synthetic shape and for --weights a file is written for it and removed afterwards
     #[arg(long, value_name = "LLAMA-BENCH", conflicts_with = "check")]
     vs: Option<PathBuf>,
     /// Write all there is to say about the run to a Markdown file; kernels are timed for it
@@ -95,6 +101,8 @@ pub(crate) struct Args {
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    saved: SavedArgs,
     #[command(flatten)]
     plan: PlanArgs,
 }
@@ -152,22 +160,22 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     let needs = needs(args)?;
     args.report.as_deref().map_or(Ok(()), report::check)?;
     let source = args.model.source(&args.plan.mapping)?;
-    let file = match &args.vs {
-        Some(program) => Some((program, llama::file(args, program, &source)?)),
-        None => None,
-    };
+    args.vs.as_deref().map_or(Ok(()), llama::check)?;
     let device = Device::start(&args.plan);
     let model = Model::bind(args.model.name()?, source, &args.plan)?;
     let gpu = device.wait()?.gpu("quarrel bench")?;
     // Before Quarrel takes the device's memory, and its time if the other program fails.
+    let file = match &args.vs {
+        Some(program) => Some((program, llama::file(args, &model.source)?)),
+        None => None,
+    };
     let mut vs = match &file {
-        Some((program, file)) => Some(llama::run(args, program, file)?),
+        Some((program, file)) => Some(llama::run(args, program, file.path())?),
         None => None,
     };
     let mut facts = gpu.facts();
     gpu.measure(&mut facts)?;
-    let context = context(args, &model, needs);
-    let mut run = Run::new(args, model, gpu, facts, context);
+    let mut run = Run::new(args, model, gpu, facts, needs);
     let tests = run.tests()?;
     if let Some(vs) = &mut vs {
         vs.compare(&tests);
@@ -186,7 +194,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
         vs,
     };
     if let (Some(path), Some(sample)) = (&args.report, &sample) {
-        let file = file.as_ref().map(|(_, file)| file.as_path());
+        let file = file.as_ref().map(|(_, file)| file.path());
         report::write(path, &report::text(args, &model, &facts, &output, sample, file))?;
     }
     match args.json {
@@ -231,6 +239,8 @@ struct Run<'a> {
     model: Model,
     gpu: Gpu,
     facts: DeviceFacts,
+    /// Positions that the tests need, and those of the plan.
+    needs: u32,
     context: u32,
     /// How kernels are timed, where they are.
     clock: Option<KernelClock>,
@@ -242,11 +252,12 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(args: &'a Args, model: Model, gpu: Gpu, facts: DeviceFacts, context: u32) -> Run<'a> {
+    fn new(args: &'a Args, model: Model, gpu: Gpu, facts: DeviceFacts, needs: u32) -> Run<'a> {
+        let context = context(args, &model, needs);
         let wanted = args.kernels.or(args.report.is_some().then_some(Clock::Auto));
         let clock = wanted.map(|clock| clock.on(&facts));
         let (roofline, kernels, sample) = (None, Vec::new(), None);
-        Run { args, model, gpu, facts, context, clock, roofline, kernels, sample }
+        Run { args, model, gpu, facts, needs, context, clock, roofline, kernels, sample }
     }
 
     /// Runs all tests: for each number of sequences a plan is compiled and loaded.
@@ -273,9 +284,20 @@ impl<'a> Run<'a> {
     /// Compiles and loads a plan for `slots` sequences.
     fn load(&self, slots: u32) -> Result<Bench> {
         let options = PlanOptions { slots, ..self.args.plan.plan_options(self.context, 1) };
-        let compiled = GpuModel::compile(&self.model.graph, self.gpu.clone(), &options)?;
+        let gpu = self.gpu.clone();
+        let compiled = match &self.args.saved.saved {
+            Some(path) => {
+                let plan = saved::read_for(path, &self.model.source, &self.args.plan)?;
+                saved::check_room(&plan, &PlanOptions { context: self.needs, ..options })?;
+                GpuModel::of(plan, gpu)
+            }
+            None => GpuModel::compile(&self.model.graph, gpu, &options)?,
+        };
         let phases = [Phase::Prefill, Phase::Greedy, Phase::Decode];
-        let session = compiled.load(self.model.source.weights(), &phases)?;
+        let mut session = compiled.load(self.model.source.weights(), &phases)?;
+        if let Some(steps) = self.args.steps_at_once {
+            session.set_steps_at_once(StepsAtOnce::Fixed(steps));
+        }
         session.engine().compile(&phases)?;
         Ok(Bench { session, reps: self.args.reps })
     }

@@ -3,7 +3,7 @@
 use super::system::{self, System};
 use super::{Args, Output, llama, print};
 use crate::error::{CliError, Result};
-use crate::model::{Model, Source};
+use crate::model::{Model, Source, check_vocabulary};
 use crate::output::{Table, bytes, count};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::format::Format;
@@ -43,7 +43,7 @@ impl Sample {
 /// What the model writes after the prompt, greedily.
 fn continued(model: &Model, session: &mut Session) -> Result<String> {
     let text = model.source.start_text().wait()?;
-    model.check_vocabulary(&text)?;
+    check_vocabulary(&model.name, model.summary.vocabulary, &text)?;
     let prompt = text.tokenizer.encode_prompt(PROMPT)?;
     let stop = text.stop_ids();
     let sampling = SamplingParams::default();

@@ -49,8 +49,17 @@ pub(super) fn sections(dispatches: &[Dispatch]) -> Vec<Section> {
     sections
 }
 
+/// The line above a section.
+pub(super) fn heading(section: &Section) -> String {
+    match section.layers[..] {
+        [] => "\noutside layers\n".into(),
+        [layer] => format!("\nlayer {layer}\n"),
+        ref layers => format!("\nlayers {}, × {}\n", spans(layers), layers.len()),
+    }
+}
+
 /// `0–2, 4, 6–7`
-pub(super) fn spans(layers: &[u32]) -> String {
+fn spans(layers: &[u32]) -> String {
     let mut spans: Vec<(u32, u32)> = Vec::new();
     for &layer in layers {
         match spans.last_mut() {
@@ -74,6 +83,7 @@ mod tests {
         Dispatch {
             kernel: KernelId(kernel),
             bindings: vec![],
+            contents: vec![],
             grid: [Extent::Const(1); 3],
             layer,
             ops: vec![],

@@ -4,23 +4,29 @@
 //! |---|---|
 //! | `mod.rs` | options, and which view is wanted |
 //! | `text.rs` | the plan for people: dispatches by layer, decisions, memory |
+//! | `explain.rs` | why two values share a kernel or not |
 //! | `fold.rs` | layers that are alike are shown once |
+//! | `barriers.rs` | what makes dispatches wait |
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
+//! | `html/` | the plan as one page |
 //! | `kernel.rs` | kernel text in WGSL, MSL or SPIR-V |
 
+mod barriers;
 mod dot;
+mod explain;
 mod fold;
+mod html;
 mod kernel;
 mod text;
 
 use crate::backend::Device;
 use crate::error::{CliError, Result};
 use crate::model::{Model, Named};
-use crate::options::PlanArgs;
-use crate::output;
+use crate::options::{PlanArgs, SavedArgs};
+use crate::{output, saved};
 use clap::ValueEnum;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::plan::{self, Plan};
+use quarrel_ir::plan::{self, Plan, PlanOptions};
 use std::path::{Path, PathBuf};
 
 /// Show the compiled plan
@@ -32,7 +38,8 @@ use std::path::{Path, PathBuf};
     after_help = "Examples:\n  quarrel plan smollm2\n  quarrel plan smollm2 --phase prefill \
 --no-fuse\n  quarrel plan smollm2 --kernel product_1 --emit msl\n  quarrel devices --json > \
 facts.json; quarrel plan smollm2 --for facts.json --json\n  quarrel plan smollm2 --format dot | dot \
--Tsvg > plan.svg\n  quarrel plan smollm2 --stage graph\n  quarrel plan --synthetic llama-8b:Q4_0"
+-Tsvg > plan.svg\n  quarrel plan smollm2 --format html --output plan.html\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
+quarrel plan smollm2 --save smollm2.plan; quarrel run smollm2 --plan smollm2.plan \"Hello\""
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -43,6 +50,9 @@ pub(crate) struct Args {
     /// How to show the plan
     #[arg(long, value_enum, default_value_t = View::Text)]
     format: View,
+    /// Write the page of --format html to a file
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// The plan as JSON: the same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -58,6 +68,27 @@ pub(crate) struct Args {
     /// Show a stage before the plan
     #[arg(long, value_enum)]
     stage: Option<Stage>,
+    /// Say why two values are computed by one kernel or by two; a value is %17, a name such as q, or
+    /// one in a certain layer, q@3
+    #[arg(long, num_args = 2, value_names = ["A", "B"],
+          conflicts_with_all = ["kernel", "emit", "stage", "save"])]
+    explain: Option<Vec<String>>,
+    /// Show the barriers of a step: what causes each, and what would remove it
+    #[arg(long, conflicts_with_all = ["kernel", "emit", "stage", "save", "explain"])]
+    barriers: bool,
+    /// Write the plan to a file, which `run --plan` and others take in place of compiling
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "json", "kernel", "emit", "stage"])]
+    save: Option<PathBuf>,
+    /// Sequences that are decoded together
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=256))]
+    slots: u32,
+    /// Rows of logits that one prompt step yields: `logits --all` and `perplexity` want many
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=512))]
+    out_rows: u32,
+    #[command(flatten)]
+    saved: SavedArgs,
     #[command(flatten)]
     plan: PlanArgs,
 }
@@ -89,6 +120,8 @@ enum View {
     Json,
     /// For Graphviz
     Dot,
+    /// One page for a browser, which needs no other file and no network
+    Html,
 }
 
 /// What comes before the plan.
@@ -99,22 +132,36 @@ enum Stage {
 }
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
-    let model =
-        Model::bind(args.model.name()?, args.model.source(&args.plan.mapping)?, &args.plan)?;
+    let source = args.model.source(&args.plan.mapping)?;
+    if let Some(path) = &args.saved.saved {
+        return show(args, args.model.name()?, &saved::read_for(path, &source, &args.plan)?);
+    }
+    let model = Model::bind(args.model.name()?, source, &args.plan)?;
     if let Some(Stage::Graph) = args.stage {
         return output::text(&model.graph.to_string());
     }
+    let plan = compile(args, &model)?;
+    match &args.save {
+        Some(path) => saved::write(path, &plan),
+        None => show(args, &model.name, &plan),
+    }
+}
+
+/// Compiles the model as the options say.
+fn compile(args: &Args, model: &Model) -> Result<Plan> {
     let facts = match &args.facts {
         Some(path) => read_facts(path)?,
         None => Device::start(&args.plan).wait()?.gpu("quarrel plan")?.facts(),
     };
     let context = args.plan.context(model.summary.context_length);
-    let options = args.plan.plan_options(context, 1);
-    let plan = quarrel_compiler::compile(&model.graph, &facts, &options)?;
-    show(args, &model, &plan)
+    let options = args.plan.plan_options(context, args.out_rows);
+    model.compile(&facts, &PlanOptions { slots: args.slots, ..options })
 }
 
-fn show(args: &Args, model: &Model, plan: &Plan) -> Result<()> {
+fn show(args: &Args, model: &str, plan: &Plan) -> Result<()> {
+    if args.output.is_some() && (args.format != View::Html || args.json) {
+        return Err(CliError::user("--output is for the page: add --format html"));
+    }
     let program = plan.program(args.phase.planned()).ok_or_else(|| {
         CliError::Failure("a bug in Quarrel, please report it: the plan lacks a program".into())
     })?;
@@ -122,11 +169,49 @@ fn show(args: &Args, model: &Model, plan: &Plan) -> Result<()> {
         let language = args.emit.unwrap_or(kernel::Language::Wgsl);
         return kernel::show(plan, program, args.kernel.as_deref(), language);
     }
-    match if args.json { View::Json } else { args.format } {
-        View::Text => output::text(&text::plan(&model.name, plan, program)),
-        View::Json => output::json(plan),
-        View::Dot => output::text(&dot::program(plan, program)),
+    if let Some(names) = &args.explain {
+        let found = explain::find(plan, program.phase, names)?;
+        return match args.json {
+            true => output::json(&found),
+            false => output::text(&explain::text(plan, program.phase, &found)),
+        };
     }
+    if let Some(found) = plan.barriers(program.phase).filter(|_| args.barriers) {
+        return match args.json {
+            true => output::json(&found),
+            false => output::text(&barriers::text(plan, program, &found)),
+        };
+    }
+    match if args.json { View::Json } else { args.format } {
+        View::Text => output::text(&text::plan(model, plan, program)),
+        View::Json => output::text(&format!("{}\n", plan.to_json()?)),
+        View::Dot => output::text(&dot::program(plan, program)),
+        View::Html => output::write(args.output.as_deref(), &page(args, model, plan)?),
+    }
+}
+
+/// The page, beside which stands what each op costs by itself.
+fn page(args: &Args, name: &str, plan: &Plan) -> Result<String> {
+    let model = Model::bind(name, args.model.source(&args.plan.mapping)?, &args.plan)?;
+    // A plan from a file says nothing of what was fused but the ops.
+    if plan::identity(&model.graph, &plan.device, &plan.options) != plan.identity {
+        return Err(CliError::user(
+            "the plan was made from another graph than the architecture file describes: name the \
+             one that it was made with (--arch), or compile it again",
+        ));
+    }
+    let op_by_op = PlanOptions { fuse: false, ..plan.options.clone() };
+    // What does not fit a device op by op is shown without this.
+    let unfused = quarrel_compiler::compile(&model.graph, &plan.device, &op_by_op).ok();
+    let page = html::Page {
+        model: name,
+        graph: &quarrel_compiler::canonical(&model.graph)?,
+        plan,
+        unfused: unfused.as_ref(),
+        measured: &[],
+    };
+    html::page(&page)
+        .map_err(|why| CliError::Failure(format!("a bug in Quarrel, please report it: {why}")))
 }
 
 /// The device facts in a file: what `quarrel devices --json` prints.

@@ -1,8 +1,8 @@
 //! The plan for people, in lines that fit a terminal.
 
-use super::fold::{Section, sections, spans};
+use super::fold::{heading, sections};
 use crate::output::{bytes, count};
-use quarrel_ir::plan::{BufferRole, Dispatch, Extent, FusedOp, Phase, Place, Plan, Program};
+use quarrel_ir::plan::{BufferRole, Dispatch, FusedOp, Phase, Place, Placed, Plan, Program};
 use std::fmt::Write;
 
 /// Columns of a line.
@@ -45,7 +45,7 @@ pub(super) fn plan(model: &str, plan: &Plan, program: &Program) -> String {
         }
     }
     text += &totals(plan, program, step);
-    text += &declined(plan);
+    text += &declined(plan, program.phase);
     text + &memory(plan)
 }
 
@@ -81,18 +81,10 @@ fn header(model: &str, plan: &Plan, program: &Program, step: Step) -> String {
     text
 }
 
-fn heading(section: &Section) -> String {
-    match section.layers[..] {
-        [] => "\noutside layers\n".into(),
-        [layer] => format!("\nlayer {layer}\n"),
-        ref layers => format!("\nlayers {}, × {}\n", spans(layers), layers.len()),
-    }
-}
-
 fn show(plan: &Plan, dispatch: &Dispatch, step: Step) -> String {
     let kernel = plan.kernel(dispatch.kernel);
     let cost = &dispatch.cost;
-    let grid = dispatch.grid.map(extent).join(" × ");
+    let grid = dispatch.grid.map(|extent| extent.to_string()).join(" × ");
     let figures = format!(
         "{:>9}  {:>7}FLOP",
         bytes(cost.bytes(step.tokens, step.context)),
@@ -120,22 +112,8 @@ pub(super) fn op(op: &FusedOp) -> String {
     }
 }
 
-/// An extent as people write it.
-fn extent(extent: Extent) -> String {
-    match extent {
-        Extent::Const(n) => n.to_string(),
-        Extent::Tiles { dim, tile, times } => {
-            let tiles = match tile {
-                1 => dim.letter().to_string(),
-                _ => format!("⌈{}/{tile}⌉", dim.letter()),
-            };
-            if times == 1 { tiles } else { format!("{tiles}·{times}") }
-        }
-    }
-}
-
 /// A line with a word before it, broken where it is too long; nothing where there is no text.
-fn wrapped(word: &str, text: &str) -> String {
+pub(super) fn wrapped(word: &str, text: &str) -> String {
     const INDENT: usize = 14;
     let mut lines: Vec<String> = Vec::new();
     for part in text.split_whitespace() {
@@ -176,18 +154,26 @@ fn totals(plan: &Plan, program: &Program, step: Step) -> String {
     text + "\n"
 }
 
-/// The fusions that were declined.
-fn declined(plan: &Plan) -> String {
+/// The fusions of a program that were declined: each with the first pair of values it is about.
+fn declined(plan: &Plan, phase: Phase) -> String {
+    let values = plan.values(phase);
+    let label = |value: &u32| values.get(value).map(Placed::label).unwrap_or_default();
     let mut text = String::new();
-    for decision in plan.decisions.iter().filter(|decision| !decision.taken) {
-        if text.is_empty() {
-            text += "\nnot done\n";
-        }
-        let place = decision.layer.map_or(String::new(), |layer| format!(", layer {layer}"));
-        let _ = writeln!(text, "  {} ({}{place})", decision.at, decision.rule);
+    for decision in plan.decisions.iter().filter(|d| !d.taken && d.phase == phase) {
+        let Some([from, to]) = decision.pairs.first() else { continue };
+        let more = match decision.pairs.len() {
+            1 => String::new(),
+            n => format!(", and {} more", n - 1),
+        };
+        let (from, to) = (label(from), label(to));
+        let _ = writeln!(text, "  {from} – {to}{more}: {}", decision.rule);
         text += &wrapped("why", &decision.reason);
+        text += &wrapped("change", &decision.would_change);
     }
-    text
+    match text.is_empty() {
+        true => text,
+        false => format!("\nkept apart\n{text}"),
+    }
 }
 
 fn memory(plan: &Plan) -> String {
@@ -202,7 +188,11 @@ fn memory(plan: &Plan) -> String {
         let buffers = plan.buffers.iter().filter(|buffer| buffer.role == role).count();
         let whole = bytes(plan.bytes_of(role));
         let s = if buffers == 1 { "" } else { "s" };
-        let _ = writeln!(text, "  {name:<18} {whole:>9} in {buffers} buffer{s}");
+        let kv = match (role, plan.options.state) {
+            (BufferRole::State, Some(format)) => format!(", keys and values in {}", format.name()),
+            _ => String::new(),
+        };
+        let _ = writeln!(text, "  {name:<18} {whole:>9} in {buffers} buffer{s}{kv}");
     }
     for buffer in plan.buffers.iter().filter(|buffer| buffer.role == BufferRole::Activation) {
         let tenants = buffer.tenants.len();
@@ -228,12 +218,5 @@ mod tests {
         assert_eq!(text.lines().count(), 3);
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
         assert_eq!(wrapped("why", ""), "");
-    }
-
-    #[test]
-    fn extents_are_short() {
-        let dim = quarrel_ir::graph::RunDim::Tokens;
-        assert_eq!(extent(Extent::Tiles { dim, tile: 1, times: 1 }), "N");
-        assert_eq!(extent(Extent::Tiles { dim, tile: 16, times: 9 }), "⌈N/16⌉·9");
     }
 }
