@@ -19,6 +19,7 @@ impl Product {
                 fetched.lanes,
                 self.multiply_text(fetched)
             ),
+            Columns::Held(lanes) => blocks + &self.held_sums(lanes),
             _ => blocks,
         }
     }

@@ -3,9 +3,11 @@
 //! Where memory is read lane by lane, reading x again for every block of weight rows costs more than
 //! the products themselves. Each lane's share of x is read once a workgroup; the loop over columns is
 //! written out, because registers cannot be indexed. Lanes without a last chunk hold zeros and read
-//! any chunk.
+//! any chunk. A sum over a subgroup takes as long there as a third of a row's products, so each lane
+//! keeps its share of each row's sum in workgroup memory, and in the end each thread adds up the
+//! shares of some rows.
 
-use super::{Product, segment_prefix};
+use super::{Columns, Product, segment_prefix};
 use crate::formats::snippet;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -82,15 +84,31 @@ impl Product {
                 }
                 text.push_str("            }\n");
             }
-            let _ = writeln!(text, "            sum_{r} = subgroupAdd(sum_{r});");
+            let _ =
+                writeln!(text, "            shares[(slot + {r}u) * {lanes}u + lane] = sum_{r};");
         }
-        text.push_str("            if (lane == 0u) {\n");
-        for r in 0..self.shape.rows {
-            let stored = self.stored_sum(&format!("slot + {r}u"), &format!("sum_{r}"));
-            let _ = writeln!(text, "                {stored}");
-        }
-        text.push_str("            }\n");
         text
+    }
+
+    /// Statements that add up what the lanes have kept of each row, once all blocks are done.
+    pub(super) fn held_sums(&self, lanes: u32) -> String {
+        let again = if self.is_summed() { "        workgroupBarrier();\n" } else { "" };
+        format!(
+            "    if (lanes == {lanes}u) {{\n        workgroupBarrier();\n        \
+             for (var e = tid; e < TILE; e += {}u) {{\n            var all = 0.0;\n            \
+             for (var i = 0u; i < {lanes}u; i++) {{ all += shares[e * {lanes}u + i]; }}\n            \
+             {}\n        }}\n{again}    }}\n",
+            self.shape.threads,
+            self.stored_sum("e", "all"),
+        )
+    }
+
+    /// Bytes of workgroup memory for the lanes' shares of each sum.
+    pub(super) const fn held_bytes(&self) -> u32 {
+        match self.shape.columns {
+            Columns::Held(lanes) => 4 * lanes * self.shape.tile,
+            _ => 0,
+        }
     }
 
     /// What the units from `first` on that share a scale add to the sum of row `r`, in one step.

@@ -194,7 +194,7 @@ impl Product {
             true => 0,
             false => self.shape.threads.div_ceil(4),
         };
-        4 * (self.shape.tokens * self.shape.tile + stage + reduced)
+        4 * (self.shape.tokens * self.shape.tile + stage + reduced) + self.held_bytes()
     }
 
     /// The kernel's text.

@@ -40,10 +40,14 @@ impl Product {
             return self.matrix_text(matrices);
         }
         debug_assert!(PART_ROWS.is_multiple_of(shape.rows), "a subgroup's rows are in one part");
-        let stage = if self.staged {
-            format!("var<workgroup> staged: array<vec4<f32>, {}>;", self.staged_vectors())
-        } else {
-            String::new()
+        let stage = match shape.columns {
+            Columns::Held(_) => {
+                format!("var<workgroup> shares: array<f32, {}>;", self.held_bytes() / 4)
+            }
+            _ if self.staged => {
+                format!("var<workgroup> staged: array<vec4<f32>, {}>;", self.staged_vectors())
+            }
+            _ => String::new(),
         };
         let mut helpers = if self.experts.is_some() {
             "var<private> expert: u32;\n".to_string()
