@@ -79,7 +79,7 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
         return (product::Shape { columns: Columns::Across, ..shape }, false);
     }
     if held {
-        return (product::Shape { columns: Columns::Held(subgroup), ..shape }, false);
+        return (product::Shape { columns: Columns::Held, ..shape }, false);
     }
     (shape, staged)
 }
@@ -166,7 +166,7 @@ fn holds(needs: &ProductNeeds, subgroup: u32) -> bool {
 
 /// Blocks of two weight rows of a workgroup that runs in software, for one row of x: a dozen
 /// workgroups, so that a few processors have equal shares, but no more rows than pay for reading and
-/// computing x again, and no more than 16 KiB of workgroup memory hold where each lane keeps its share
+/// computing x again, and no more than 16 KiB of workgroup memory hold where each thread keeps its share
 /// of each sum.
 fn software_blocks(needs: &ProductNeeds, subgroup: u32) -> u32 {
     let most = (2048 / subgroup).max(8);

@@ -9,7 +9,7 @@ impl Product {
     /// All blocks of rows of a subgroup.
     pub(super) fn blocks_text(&self) -> String {
         let each = match self.shape.columns {
-            Columns::Across => "var block = 0u; block < BLOCKS; block++",
+            Columns::Across | Columns::Held => "var block = 0u; block < BLOCKS; block++",
             _ => "var block = subgroup; block < BLOCKS; block += subgroups",
         };
         let blocks = format!("    for ({each}) {{\n{}    }}\n", self.block_text());
@@ -19,7 +19,7 @@ impl Product {
                 fetched.lanes,
                 self.multiply_text(fetched)
             ),
-            Columns::Held(lanes) => blocks + &self.held_sums(lanes),
+            Columns::Held => blocks + &self.held_sums(),
             _ => blocks,
         }
     }
@@ -30,7 +30,7 @@ impl Product {
             let _ = writeln!(text, "        let row_{r} = weight_row(tile, slot + {r}u);");
         }
         if self.segments.len() == 1 {
-            text.push_str(&self.either_text(0));
+            text.push_str(&self.rows_of_text(0));
             return text;
         }
         text.push_str("        let segment = weight_segment(tile, slot);\n");
@@ -39,7 +39,7 @@ impl Product {
             let _ = write!(
                 text,
                 "{head}if (segment == {index}u) {{\n{}        }}",
-                self.either_text(index)
+                self.rows_of_text(index)
             );
         }
         text.push('\n');
@@ -47,13 +47,9 @@ impl Product {
     }
 
     /// One block of rows of one segment, with x held or read.
-    fn either_text(&self, index: usize) -> String {
+    fn rows_of_text(&self, index: usize) -> String {
         match self.shape.columns {
-            Columns::Held(lanes) => format!(
-                "        if (lanes == {lanes}u) {{\n{}        }} else {{\n{}        }}\n",
-                self.held_text(index, lanes),
-                self.segment_text(index)
-            ),
+            Columns::Held => self.held_text(index),
             Columns::Across => self.across_text(index),
             _ => self.segment_text(index),
         }

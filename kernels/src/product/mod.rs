@@ -72,9 +72,9 @@ pub struct Shape {
 pub enum Columns {
     /// A chunk of each row a lane at a time.
     Plain,
-    /// With x in registers, for subgroups of this many lanes; a subgroup of another size reads it as
-    /// usual. For one row of x and segments of the same chunk.
-    Held(u32),
+    /// With x in registers, shared among all threads, which together take a block of rows at a time.
+    /// For one row of x and segments of the same chunk.
+    Held,
     /// With weights read ahead; a workgroup has as many blocks of rows as subgroups. For segments of
     /// the same chunk, and not for experts.
     Fetched(Fetched),
@@ -203,7 +203,7 @@ impl Product {
         let staged = if self.staged { ", x staged" } else { "" };
         let unrolled = if self.shape.unrolled() { ", unrolled" } else { "" };
         let how = match columns {
-            Columns::Held(_) => ", x in registers".to_string(),
+            Columns::Held => ", x in registers".to_string(),
             Columns::Fetched(fetched) => format!(", {} chunks ahead", fetched.ahead),
             Columns::Across => ", rows of x across threads".to_string(),
             Columns::Plain | Columns::Matrices(_) => String::new(),

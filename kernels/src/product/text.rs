@@ -41,7 +41,7 @@ impl Product {
         }
         debug_assert!(PART_ROWS.is_multiple_of(shape.rows), "a subgroup's rows are in one part");
         let stage = match shape.columns {
-            Columns::Held(_) => {
+            Columns::Held => {
                 format!("var<workgroup> shares: array<f32, {}>;", self.held_bytes() / 4)
             }
             _ if self.staged => {
@@ -138,8 +138,8 @@ impl Product {
         if self.staged && self.window().is_none() {
             text.push_str("    workgroupBarrier();\n");
         }
-        if let Columns::Held(lanes) = self.shape.columns {
-            text.push_str(&self.hold_text(lanes));
+        if self.shape.columns == Columns::Held {
+            text.push_str(&self.hold_text());
         }
         text
     }
