@@ -10,23 +10,27 @@
 //! writable; grids stay within the device's limit.
 
 mod barriers;
+mod cost;
 mod decision;
 mod diff;
 mod explain;
 mod extent;
 mod identity;
 mod mark;
+mod predict;
 mod rewind;
 mod saved;
 mod verify;
 
 pub use barriers::{Barrier, Barriers, Cause, Change, Hazard, HazardKind};
+pub use cost::{Cost, Work};
 pub use decision::{Decision, MERGE, Placed};
 pub use diff::{Change as KernelChange, Diff, Figure, FusionChange, Input as DiffInput};
 pub use explain::{Explanation, NameError, Step};
 pub use extent::{Extent, StepDims};
 pub use identity::identity;
 pub use mark::{mark, marked_op};
+pub use predict::{Bound, Prediction, predict};
 pub use rewind::Rewind;
 pub use saved::SavedError;
 pub use verify::PlanError;
@@ -349,42 +353,6 @@ pub enum Place {
     Anchor,
     /// Before results are stored.
     Epilogue,
-}
-
-/// Bytes and arithmetic of a dispatch: `fixed + per_token · N + per_context · Σ context`, where the
-/// last sum runs over the tokens' context lengths, each no more than `window` where there is one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cost {
-    /// Bytes of weights, read once a dispatch.
-    pub weight_bytes: u64,
-    /// Bytes of activations and state, for each token.
-    pub token_bytes: u64,
-    /// Bytes of state, for each token and each position of its context.
-    pub context_bytes: u64,
-    /// Floating-point operations for each token.
-    pub token_flops: u64,
-    /// Floating-point operations for each token and each position of its context.
-    pub context_flops: u64,
-    /// Positions of a token's context that count at most: those of a window.
-    pub window: Option<u32>,
-}
-
-impl Cost {
-    fn counted(&self, context: u64) -> u64 {
-        self.window.map_or(context, |window| context.min(window.into()))
-    }
-
-    /// Bytes moved for `tokens` tokens with `context` positions each.
-    pub fn bytes(&self, tokens: u64, context: u64) -> u64 {
-        let context = self.counted(context);
-        self.weight_bytes + tokens * (self.token_bytes + context * self.context_bytes)
-    }
-
-    /// Floating-point operations for `tokens` tokens with `context` positions each.
-    pub fn flops(&self, tokens: u64, context: u64) -> u64 {
-        let context = self.counted(context);
-        tokens * (self.token_flops + context * self.context_flops)
-    }
 }
 
 /// What a binding of a dispatch holds. Values and states are those of the canonical graph.
