@@ -11,7 +11,7 @@ use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Op, RopeStyle, RunDim, ValueId, WeightRows};
 use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place, Precision};
 use quarrel_kernels::product::{
-    Experts, Group, PART_ROWS, Product, Rows, epilogue_sum, segment_prefix,
+    Columns, Experts, Group, PART_ROWS, Product, Rows, epilogue_sum, segment_prefix,
 };
 use quarrel_kernels::row_program::{RowProgram, parameters};
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,11 +65,13 @@ pub fn lower(
     emit_groups(context, region, product, &segments, &mut emitter, &mut kernel);
     kernel.functions = emitter.helpers.concat() + &kernel.functions;
     kernel.bindings = emitter.bindings.declared();
-    let grid = [
-        Extent::Const(kernel.tiles()),
-        Extent::Tiles { dim, tile: shape.tokens, times: times as u32 },
-        Extent::Const(1),
-    ];
+    let along = Extent::Tiles { dim, tile: shape.tokens, times: times as u32 };
+    let grid = match shape.columns {
+        Columns::Matrices(matrices) if matrices.weights_once => {
+            [along, Extent::Const(kernel.tiles()), Extent::Const(1)]
+        }
+        _ => [Extent::Const(kernel.tiles()), along, Extent::Const(1)],
+    };
     Ok(Launch {
         shader: kernel.shader(),
         bindings: emitter.bindings.declared(),

@@ -80,18 +80,28 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
 /// Rows of x from which on matrices pay.
 const MANY_ROWS: u32 = 4;
 
-/// Rows of x and of weights of a workgroup, how many subgroups share each, and columns of a step.
-type Tile = (u32, u32, (u32, u32), u32);
+/// Rows of x and of weights of a workgroup, how many subgroups share each, columns of a step, and
+/// steps that workgroup memory holds.
+type Tile = (u32, u32, (u32, u32), u32, u32);
 
-/// Tiles by cooperative matrices, largest first.
-const TILES: [Tile; 3] = [(128, 128, (4, 2), 32), (64, 64, (2, 2), 32), (32, 64, (1, 4), 32)];
+/// Tiles by cooperative matrices, largest first; of tiles that give as many workgroups, those that
+/// are predicted to be faster first.
+const TILES: [Tile; 7] = [
+    (128, 128, (4, 2), 32, 2),
+    (128, 128, (2, 2), 32, 2),
+    (128, 128, (4, 2), 32, 1),
+    (128, 128, (4, 2), 64, 1),
+    (128, 256, (2, 4), 32, 1),
+    (64, 64, (2, 2), 32, 2),
+    (32, 64, (1, 4), 32, 2),
+];
 /// The same for up to 32 rows of x: steps are long, because the weights come from memory.
 const TILES_32: [Tile; 5] = [
-    (32, 64, (2, 4), 128),
-    (32, 32, (2, 2), 128),
-    (32, 16, (2, 1), 128),
-    (32, 16, (2, 1), 64),
-    (32, 64, (1, 4), 32),
+    (32, 64, (2, 4), 128, 1),
+    (32, 32, (2, 2), 128, 1),
+    (32, 16, (2, 1), 128, 1),
+    (32, 16, (2, 1), 64, 1),
+    (32, 64, (1, 4), 32, 1),
 ];
 
 /// Tile sizes of a product by cooperative matrices, where the device and the product allow them.
@@ -100,9 +110,11 @@ const TILES_32: [Tile; 5] = [
 fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape> {
     let subgroup = device.subgroup_size;
     let size = matrix_size(device).filter(|_| needs.matrices)?;
-    let made = |&(tokens, tile, subgroups, depth): &Tile| {
+    let made = |&(tokens, tile, subgroups, depth, buffers): &Tile| {
         let held = (tokens / size / subgroups.0, tile / size / subgroups.1);
-        let matrices = Matrices { size, subgroups, held, depth };
+        let vectors = device.backend == "vulkan";
+        let weights_once = needs.tokens > tokens;
+        let matrices = Matrices { size, subgroups, held, depth, buffers, vectors, weights_once };
         let threads = subgroups.0 * subgroups.1 * subgroup;
         let fits = needs.columns.is_multiple_of(u64::from(depth))
             && held.0.min(held.1) > 0

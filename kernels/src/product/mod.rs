@@ -195,9 +195,12 @@ impl Product {
             Columns::Plain | Columns::Matrices(_) => String::new(),
         };
         let variant = match columns {
-            Columns::Matrices(Matrices { size, held: (down, across), depth, .. }) => format!(
-                "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth} a workgroup of {threads}"
-            ),
+            Columns::Matrices(Matrices { size, held: (down, across), depth, buffers, .. }) => {
+                let twice = if buffers > 1 { " twice" } else { "" };
+                format!(
+                    "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth}{twice} a workgroup of {threads}"
+                )
+            }
             _ => format!(
                 "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{how}{unrolled}"
             ),
