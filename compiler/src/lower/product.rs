@@ -93,6 +93,7 @@ fn needs(
     let split = context.splits.get(&storage(context.graph, product.x));
     let computed = split.is_some_and(|split| split.in_place)
         || prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
+    let statistics = prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_)));
     // A product has a linear, and each linear a matrix and a segment.
     shapes::ProductNeeds {
         format: segments.formats[0],
@@ -114,7 +115,8 @@ fn needs(
         experts: product.experts.is_some(),
         matrices: context.options.precision == Precision::Auto
             && product.experts.is_none()
-            && !prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_))),
+            && !statistics,
+        statistics,
     }
 }
 

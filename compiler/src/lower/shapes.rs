@@ -35,6 +35,8 @@ pub struct ProductNeeds {
     pub tokens: u32,
     /// Whether the weights are those of experts.
     pub experts: bool,
+    /// Whether the prologue takes sums over rows of x.
+    pub statistics: bool,
     /// Whether cooperative matrices may be used: they round x to F16 and take no statistics.
     pub matrices: bool,
 }
@@ -47,8 +49,12 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     if let Some(shape) = matrices(device, needs).filter(|_| many && !software) {
         return (shape, false);
     }
+    let across = software && needs.tokens >= ACROSS / 2 && !needs.statistics && !needs.experts;
+    let held = software && one && holds(needs, subgroup);
     let (tokens, rows, threads, blocks) = match (software, one, many) {
-        (true, true, _) => (1, 2, subgroup, software_blocks(needs)),
+        (true, true, _) if held => (1, 1, subgroup, 2 * software_blocks(needs, subgroup)),
+        (true, true, _) => (1, 2, subgroup, software_blocks(needs, subgroup)),
+        (true, false, _) if across => (ACROSS.next_multiple_of(subgroup), 12, subgroup, 4),
         (true, false, _) => (4, 12, subgroup, 4),
         (false, true, _) => (1, gpu_rows(needs), 4 * subgroup, gpu_blocks(needs)),
         (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4 * subgroup, 4),
@@ -71,11 +77,18 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
             return (shape, fits && (needs.computed || far_apart));
         }
     }
-    if software && one && holds(needs, subgroup) {
-        return (product::Shape { columns: Columns::Held(subgroup), ..shape }, false);
+    if across {
+        return (product::Shape { columns: Columns::Across, ..shape }, false);
+    }
+    if held {
+        return (product::Shape { columns: Columns::Held, ..shape }, false);
     }
     (shape, staged)
 }
+
+/// Rows of x of a workgroup that runs in software, where there are many: with subgroups of eight, four
+/// of each thread share what it reads of the weights.
+const ACROSS: u32 = 32;
 
 /// Rows of x from which on matrices pay.
 const MANY_ROWS: u32 = 4;
@@ -169,10 +182,11 @@ fn holds(needs: &ProductNeeds, subgroup: u32) -> bool {
 
 /// Blocks of two weight rows of a workgroup that runs in software, for one row of x: a dozen
 /// workgroups, so that a few processors have equal shares, but no more rows than pay for reading and
-/// computing x again.
-fn software_blocks(needs: &ProductNeeds) -> u32 {
-    // At most 64.
-    (needs.rows / (2 * 12)).clamp(8, 64) as u32
+/// computing x again, and no more than 16 KiB of workgroup memory hold where each thread keeps its share
+/// of each sum.
+fn software_blocks(needs: &ProductNeeds, subgroup: u32) -> u32 {
+    let most = (2048 / subgroup).max(8);
+    (needs.rows / (2 * 12)).clamp(8, most.into()) as u32
 }
 
 /// Blocks of weight rows of a workgroup of a GPU when there is one row of x: where x is long and each
