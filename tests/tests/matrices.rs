@@ -82,7 +82,8 @@ fn products_of_many_rows() {
 }
 
 /// Prompts whose queries, keys, values and weights are multiplied by matrices: each is rounded to
-/// F16, which is 2^-11. Measured on llvmpipe with matrices of 8 x 8: 4.2e-4 at most.
+/// F16, which is 2^-11. Measured on llvmpipe with matrices of 8 x 8: 4.3e-4 at most with attention
+/// alone by matrices, 6.9e-4 with the products around it, which round once more.
 #[test]
 fn attention() {
     let plain = Block {
@@ -124,7 +125,7 @@ fn attention() {
             distance(&block.little(), &options, &parts, |plan| variant(plan, "attention"));
         println!("{variant}, {state:?}: {found:.1e}");
         assert_eq!(variant.starts_with("F16 matrices"), matrices(), "{variant}: {block:?}");
-        let within = if matrices() { 7e-4 } else { 3e-4 };
+        let within = if matrices() { 1e-3 } else { 3e-4 };
         assert!(found < within, "{found} with {variant}, states in {state:?}: {block:?}");
     }
 }
