@@ -4,7 +4,7 @@
 use crate::options::PlanArgs;
 use crate::{kept, output};
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::plan::Variants;
+use quarrel_ir::plan::PlanOptions;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -42,7 +42,7 @@ impl Tuned {
             Some(tuned) if tuned.version == version => tuned,
             Some(tuned) => {
                 output::remark(&format!(
-                    "what `quarrel tune` measured with version {} is ignored: tune again",
+                    "what `quarrel tune` measured with version {} is ignored: tune again\n",
                     tuned.version
                 ));
                 none()
@@ -60,11 +60,10 @@ impl Tuned {
     }
 }
 
-/// The variants to be taken on a device, unless the user wants none of what was measured.
-pub(crate) fn variants(facts: &DeviceFacts, args: &PlanArgs) -> Variants {
-    if args.no_tuned {
-        return Variants::new();
-    }
-    let winners = Tuned::load(facts).winners;
-    winners.into_iter().map(|(key, winner)| (key, winner.variant)).collect()
+/// `options` with the variants that were measured to be the fastest on a device, unless the user wants
+/// none of them.
+pub(crate) fn with(options: &PlanOptions, facts: &DeviceFacts, args: &PlanArgs) -> PlanOptions {
+    let winners = if args.no_tuned { BTreeMap::new() } else { Tuned::load(facts).winners };
+    let tuned = winners.into_iter().map(|(key, winner)| (key, winner.variant)).collect();
+    PlanOptions { tuned, ..options.clone() }
 }

@@ -17,8 +17,8 @@ use crate::tuned::Tuned;
 use crate::{measured, output};
 use contest::Contest;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::plan::{Phase, Plan, PlanOptions, Variants};
-use quarrel_runtime::{BenchStep, Gpu, KernelClock, KernelTime};
+use quarrel_ir::plan::{Kernel, Phase, PlanOptions, Variants};
+use quarrel_runtime::{BenchStep, Gpu, KernelClock};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -93,12 +93,7 @@ struct Tuning<'a> {
 }
 
 impl<'a> Tuning<'a> {
-    fn new(
-        model: &'a Model,
-        gpu: Gpu,
-        options: &'a PlanOptions,
-        all: bool,
-    ) -> Result<Tuning<'a>> {
+    fn new(model: &'a Model, gpu: Gpu, options: &'a PlanOptions, all: bool) -> Result<Tuning<'a>> {
         let compiled = GpuModel::compile(&model.graph, gpu.clone(), options)?;
         let choices = compiled.plan.kernels.iter().filter_map(|kernel| kernel.choice.as_ref());
         let contests = choices.map(|choice| (choice.key.clone(), Contest::new(choice, all)));
@@ -112,14 +107,14 @@ impl<'a> Tuning<'a> {
         let mut kept = None;
         for round in 0..rounds {
             if rounds > 1 {
-                output::remark(&format!("round {} of {rounds}", round + 1));
+                output::remark(&format!("round {} of {rounds}\n", round + 1));
             }
             let measured = self.round(round);
             match measured {
                 // The first is that of the usual variants: if it fails, so does all else.
                 Err(error) if round == 0 => return Err(error),
                 Err(error) => {
-                    output::remark("a round failed, and is left out:");
+                    output::remark("a round failed, and is left out:\n");
                     error.print();
                 }
                 Ok(()) => kept = self.keep(facts).or(kept),
@@ -141,18 +136,12 @@ impl<'a> Tuning<'a> {
         let depth = options.context / 4;
         let tokens = options.chunk.min(options.context - depth).max(1);
         let steps = [BenchStep::Decode { depth }, BenchStep::Prefill { depth, tokens }];
-        let key = |plan: &Plan, time: &KernelTime| -> Option<String> {
-            Some(plan.kernel(time.kernel).choice.as_ref()?.key.clone())
-        };
+        let key = |kernel: &Kernel| Some(kernel.choice.as_ref()?.key.clone());
+        let wanted = |kernel: &Kernel| key(kernel).is_some_and(|key| choices.contains_key(&key));
         for step in steps {
-            let wanted = |kernel: &quarrel_ir::plan::Kernel| {
-                kernel.choice.as_ref().is_some_and(|choice| choices.contains_key(&choice.key))
-            };
-            let times = session.bench_kernels_of(step, KernelClock::Repetition, &wanted)?;
-            for time in times {
-                let contest =
-                    key(&compiled.plan, &time).and_then(|key| self.contests.get_mut(&key));
-                if let Some(contest) = contest {
+            for time in session.bench_kernels_of(step, KernelClock::Repetition, &wanted)? {
+                let key = key(compiled.plan.kernel(time.kernel));
+                if let Some(contest) = key.and_then(|key| self.contests.get_mut(&key)) {
                     contest.add(round, time.us, time.dispatches);
                 }
             }
