@@ -161,6 +161,27 @@ impl Engine {
         self.program(phase)?.record(pass, &self.pipelines, dims, index..index + 1)
     }
 
+    /// Bind groups for a program of the plan's kernels over the plan's buffers and, after them,
+    /// `extra`.
+    pub(crate) fn prepare(
+        &self,
+        program: &quarrel_ir::plan::Program,
+        extra: &[wgpu::Buffer],
+    ) -> Prepared {
+        let buffers: Vec<wgpu::Buffer> = self.buffers.iter().chain(extra).cloned().collect();
+        Prepared::new(&self.gpu, program, &self.pipelines, &buffers)
+    }
+
+    /// Records all of a prepared program.
+    pub(crate) fn record_prepared(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        program: &Prepared,
+        dims: StepDims,
+    ) -> Result<(), RuntimeError> {
+        program.record(pass, &self.pipelines, dims, 0..program.len())
+    }
+
     /// Submits dispatch `index` of a program alone.
     pub(crate) fn submit_one(
         &self,
@@ -191,6 +212,20 @@ impl Engine {
         Ok(submission)
     }
 
+    /// Submits dispatch `index` of the program of `phase` alone, at these dims; its kernel is compiled
+    /// first where it has not been.
+    ///
+    /// # Errors
+    /// As [`run`](Engine::run).
+    ///
+    /// # Panics
+    /// If the program has no such dispatch.
+    pub fn run_one(&self, phase: Phase, dims: StepDims, index: usize) -> Result<(), RuntimeError> {
+        self.ready(&[(phase, dims)])?;
+        self.submit_one(phase, dims, index)?;
+        self.gpu.faults.check("running a dispatch")
+    }
+
     /// Waits until all that was submitted is done.
     ///
     /// # Errors
@@ -215,8 +250,11 @@ impl Engine {
         self.write_at(id, 0, words);
     }
 
-    /// Writes words from byte `offset` of a buffer before the next submission.
-    pub(crate) fn write_at(&self, id: BufferId, offset: u64, words: &[u32]) {
+    /// Writes words from byte `offset` of a buffer, a multiple of 4, before the next submission.
+    ///
+    /// # Panics
+    /// If the id is of another plan.
+    pub fn write_at(&self, id: BufferId, offset: u64, words: &[u32]) {
         self.gpu.queue.write_buffer(self.buffer(id), offset, bytemuck::cast_slice(words));
     }
 

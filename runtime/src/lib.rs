@@ -24,7 +24,7 @@ mod sampling;
 mod session;
 mod slot;
 
-pub use bench::{BenchStep, KernelClock, KernelTime, StepSplit};
+pub use bench::{BarrierCost, BenchStep, KernelClock, KernelTime, StepSplit};
 pub use engine::{Engine, LoadOptions};
 pub use error::{BadKernel, Blame, NotFinite, RuntimeError};
 pub use generate::{GenerateOptions, Generation, StopReason, Timings};

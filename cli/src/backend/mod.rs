@@ -2,7 +2,6 @@
 
 mod gpu;
 mod reference;
-mod sampler;
 
 pub(crate) use gpu::{Device, GpuModel, rows_at_once};
 pub(crate) use reference::ReferenceBackend;

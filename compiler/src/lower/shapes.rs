@@ -4,6 +4,8 @@
 //! and a workgroup is one subgroup. GPUs want enough subgroups to hide latency, so a subgroup holds
 //! few rows when there are few altogether.
 
+pub mod flash;
+
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::plan::Phase;
@@ -121,9 +123,7 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
 /// largest first.
 pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<product::Shape> {
     let subgroup = device.subgroup_size;
-    let square = |size: &u32| device.matrix_shapes.contains(&(*size, *size, *size));
-    let size = [16, 8].into_iter().find(square).filter(|_| device.shader_f16 && needs.matrices);
-    let Some(size) = size else { return Vec::new() };
+    let Some(size) = matrix_size(device).filter(|_| needs.matrices) else { return Vec::new() };
     let made = |&(tokens, tile, subgroups, depth): &Tile| {
         let held = (tokens / size / subgroups.0, tile / size / subgroups.1);
         let matrices = Matrices { size, subgroups, held, depth };
@@ -143,6 +143,12 @@ pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<product::S
         _ => &TILES,
     };
     tiles.iter().filter_map(made).collect()
+}
+
+/// Rows and columns of the cooperative matrices that kernels use on a device.
+fn matrix_size(device: &DeviceFacts) -> Option<u32> {
+    let square = |size: &u32| device.matrix_shapes.contains(&(*size, *size, *size));
+    [16, 8].into_iter().find(square).filter(|_| device.shader_f16)
 }
 
 /// Most chunks that a lane reads ahead: each is four registers or more, and what is not in flight in
@@ -227,11 +233,19 @@ pub struct AttentionNeeds {
     pub positions: u32,
     /// Tokens of a decode step.
     pub slots: u32,
+    /// Most tokens of a step.
+    pub tokens: u32,
+    /// Whether cooperative matrices may be used: they round queries, keys, values and weights to
+    /// F16.
+    pub matrices: bool,
 }
 
 /// The shape of attention.
 pub fn attention(device: &DeviceFacts, needs: &AttentionNeeds) -> attention::Shape {
     let decode_on_gpu = device.kind != DeviceKind::Cpu && needs.phase != Phase::Prefill;
+    if let Some(flash) = flash::flash(device, needs) {
+        return attention::Shape::Flash(flash);
+    }
     match quads(device, needs).filter(|_| decode_on_gpu) {
         Some(quads) => attention::Shape::Quads(quads),
         None => attention::Shape::Tiles(tiles(device, needs)),

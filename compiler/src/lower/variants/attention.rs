@@ -6,7 +6,7 @@ use crate::error::CompileError;
 use crate::lower::shapes::{self, AttentionNeeds};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::plan::{Choice, Phase, PlanOptions, Work};
-use quarrel_kernels::attention::{Quads, Shape, Tiles};
+use quarrel_kernels::attention::{Flash, Quads, Shape, Tiles};
 
 /// The shape of attention over states of the format `states`.
 ///
@@ -23,6 +23,10 @@ pub fn attention(
     match usual {
         Shape::Quads(quads) => all.extend(other_quads(device, needs, quads)),
         Shape::Tiles(tiles) => all.extend(other_tiles(device, needs, tiles)),
+        Shape::Flash(_) => {
+            let fitting = shapes::flash::all(device, needs);
+            all.extend(fitting.into_iter().map(|(flash, _)| Shape::Flash(flash)));
+        }
     }
     let AttentionNeeds { heads, share, key_size, value_size, slots, .. } = *needs;
     let tokens = if needs.phase == Phase::Prefill { options.chunk } else { slots };
@@ -47,6 +51,9 @@ fn name(shape: &Shape) -> String {
         }
         Shape::Tiles(Tiles { tokens, heads, threads, positions }) => {
             format!("tiles-t{tokens}-h{heads}-p{positions}-{threads}")
+        }
+        Shape::Flash(Flash { size, subgroups: (down, across), held, keys, .. }) => {
+            format!("flash-{}x{keys}-{down}x{across}", held * size)
         }
     }
 }
@@ -75,29 +82,39 @@ fn other_tiles(device: &DeviceFacts, needs: &AttentionNeeds, usual: Tiles) -> Ve
 
 /// Microseconds at a full context, by the model.
 fn us(device: &DeviceFacts, needs: &AttentionNeeds, tokens: u32, shape: &Shape) -> f64 {
-    let [positions, tokens] = [needs.positions, tokens].map(u64::from);
-    let [heads, splits, of_tile] = [shape.heads(), shape.splits(), shape.tokens()].map(u64::from);
+    let [positions, tokens, splits, share] =
+        [needs.positions, tokens, shape.splits(), needs.share].map(u64::from);
+    let (heads, rows) = (u64::from(needs.heads), u64::from(needs.heads) * tokens);
     let whole = needs.row_bytes * positions;
     let sequences = if needs.phase == Phase::Prefill { 1 } else { tokens };
-    let partials = 8 * tokens * splits * u64::from(needs.heads * needs.value_size);
-    let both = u64::from(needs.heads * (needs.key_size + needs.value_size));
+    let partials = 8 * splits * rows * u64::from(needs.value_size);
+    let both = u64::from(needs.key_size + needs.value_size);
+    // Workgroups, how often each position is read, threads and bytes under way.
+    let (workgroups, readers, threads, under_way) = match *shape {
+        Shape::Quads(quads) => {
+            let (of, threads) = (u64::from(quads.heads), quads.threads);
+            (rows / of * splits, share / of, threads, 32 * threads * quads.positions)
+        }
+        Shape::Tiles(Tiles { tokens: of, heads: of_heads, threads, .. }) => {
+            let (times, of) = (tokens.div_ceil(of.into()), u64::from(of_heads));
+            (heads / of * times, share / of * times, threads, 16 * threads)
+        }
+        Shape::Flash(flash) => {
+            let times = (tokens * share).div_ceil(flash.rows().into());
+            (heads / share * times, times, flash.threads(), 16 * flash.threads())
+        }
+    };
     let work = Work {
         bytes: whole * sequences + if splits > 1 { partials } else { 0 },
-        flops: 2 * both * positions * tokens,
-        workgroups: u64::from(needs.heads) / heads * tokens.div_ceil(of_tile) * splits,
-    };
-    // Each workgroup reads its heads' part; others read it again.
-    let readers = u64::from(needs.share) / heads.max(1) * tokens.div_ceil(of_tile);
-    let (threads, under_way) = match *shape {
-        Shape::Quads(quads) => (quads.threads, 16 * quads.threads * 2 * quads.positions),
-        Shape::Tiles(tiles) => (tiles.threads, 16 * tiles.threads),
+        flops: 2 * both * positions * rows,
+        workgroups,
     };
     let launched = Launched {
         work,
         threads,
         under_way: u64::from(under_way),
-        again: whole * readers.max(1),
-        matrices: false,
+        again: whole * sequences * readers.max(1),
+        matrices: matches!(shape, Shape::Flash(_)),
     };
     // What workgroups leave of a split is combined in a dispatch or at the place of one.
     let combine = if splits > 1 { device.speeds.dispatch_us.unwrap_or(2.0) } else { 0.0 };

@@ -20,8 +20,8 @@ pub(super) struct ProgramData {
     /// Runs of layers that are alike, shown as one.
     sections: Vec<SectionData>,
     dispatches: Vec<DispatchData>,
-    /// Dispatches and bytes of the same program op by op, where that is known.
-    op_by_op: Option<(usize, u64)>,
+    /// Dispatches, bytes and predicted microseconds of the same program op by op, where that is known.
+    op_by_op: Option<(usize, u64, Option<f64>)>,
 }
 
 #[derive(Serialize)]
@@ -69,7 +69,9 @@ fn one(page: &Page<'_>, program: &Program, measured: &[Option<f64>]) -> ProgramD
     let dispatches = program.dispatches.iter().zip(after).enumerate();
     let op_by_op = page.unfused.and_then(|unfused| unfused.program(program.phase)).map(|other| {
         let bytes = other.dispatches.iter().map(|dispatch| step.cost(&dispatch.cost).0).sum();
-        (other.dispatches.len(), bytes)
+        let predicted = page.unfused.and_then(|unfused| step.predict(unfused, other));
+        let us = predicted.map(|each| each.iter().map(|prediction| prediction.us).sum());
+        (other.dispatches.len(), bytes, us)
     });
     ProgramData {
         name: program.name.clone(),
