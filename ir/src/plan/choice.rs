@@ -30,8 +30,6 @@ pub struct Choice {
 pub enum ChosenBy {
     /// The rules, which were tuned by measurements on a few devices.
     Rule,
-    /// The model: it predicts that the rule's variant takes far longer.
-    Model,
     /// A measurement on the user's device: [`PlanOptions::tuned`](super::PlanOptions::tuned).
     Tuning,
     /// The user: [`PlanOptions::choices`](super::PlanOptions::choices).

@@ -21,6 +21,7 @@ use quarrel_ir::plan::{Kernel, Phase, PlanOptions, Variants};
 use quarrel_runtime::{BenchStep, Gpu, KernelClock};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::time::Instant;
 
 /// Measure which variant of each kernel is the fastest on this device
@@ -106,7 +107,7 @@ impl<'a> Tuning<'a> {
         let rounds = self.contests.values().map(Contest::len).max().unwrap_or(0);
         let mut kept = None;
         for round in 0..rounds {
-            if rounds > 1 {
+            if rounds > 1 && std::io::stderr().is_terminal() {
                 output::remark(&format!("round {} of {rounds}\n", round + 1));
             }
             let measured = self.round(round);
