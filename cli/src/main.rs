@@ -32,6 +32,7 @@ mod progress;
 mod saved;
 mod store;
 mod text;
+mod trace;
 mod tuned;
 
 use clap::Parser;

@@ -279,6 +279,26 @@ fn forty_eight_layers_are_no_wait() {
 }
 
 #[test]
+fn measured_times_stand_beside_predictions() {
+    let bench = Bench::new();
+    let model = bench.model(&Tiny::default());
+    let page = bench.path().join("measured.html");
+    let output = page.display().to_string();
+    let arguments = ["plan", &model, "--measure", "--format", "html", "--output", &output];
+    assert_eq!(bench.run(&arguments).ok(), "");
+    let Some(mut browser) = Browser::start() else { return };
+    browser.open(&page);
+    assert_eq!(browser.value("document.getElementById('metric').value"), "measured");
+    assert!(text(&mut browser, "#timeline").contains("measured"));
+    click(&mut browser, "[data-box=\"1\"]");
+    assert!(text(&mut browser, "#details").contains("measured"));
+    // Only the program that was asked for is measured.
+    click(&mut browser, "#programs [data-choice=\"1\"]");
+    assert_ne!(browser.value("document.getElementById('metric').value"), "measured");
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
 fn names_are_text() {
     const EVIL: &str =
         "</script><script>document.title = 'owned'</script><img src=x onerror=alert(1)>";

@@ -6,6 +6,7 @@ use crate::memory;
 use crate::pipelines::{Background, Pipelines};
 use crate::program::{Prepared, kernels};
 use crate::readback;
+use crate::trace::{self, Trace};
 use quarrel_ir::plan::{BufferId, BufferRole, Phase, Plan, StepDims};
 use quarrel_ir::weight::WeightSource;
 use std::sync::{Arc, OnceLock};
@@ -61,7 +62,13 @@ impl Engine {
         let gpu = gpu.clone();
         let mut engine = Engine { background: None, gpu, plan, buffers, pipelines, programs };
         engine.compile_in_background(options.phases);
-        crate::load::load(&engine.gpu, &engine.plan, &engine.buffers, weights, progress)?;
+        {
+            let _loading = trace::begin(engine.gpu.tracer(), "load the weights");
+            crate::load::load(&engine.gpu, &engine.plan, &engine.buffers, weights, progress)?;
+        }
+        if let Some(tracer) = engine.gpu.tracer() {
+            tracer.compare_clocks(&engine)?;
+        }
         Ok(engine)
     }
 
@@ -131,7 +138,33 @@ impl Engine {
         encoder: &mut wgpu::CommandEncoder,
         programs: &[(Phase, StepDims)],
     ) -> Result<(), RuntimeError> {
-        self.record_timed(encoder, programs, None)
+        match self.gpu.tracer() {
+            None => self.record_timed(encoder, programs, None),
+            Some(tracer) => {
+                let _recording = tracer.begin("record");
+                tracer.record(self, encoder, programs)
+            }
+        }
+    }
+
+    /// What was traced since the plan was loaded; `None` where nobody traces.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn trace(&self) -> Result<Option<Trace>, RuntimeError> {
+        self.gpu.tracer().map(|tracer| tracer.finish(self)).transpose()
+    }
+
+    /// The dispatches of a program that run at these dims: their places, kernels' names and layers.
+    pub(crate) fn dispatches(
+        &self,
+        (phase, dims): (Phase, StepDims),
+    ) -> Result<Vec<(usize, String, Option<u32>)>, RuntimeError> {
+        let program = self.plan.program(phase).ok_or(RuntimeError::NoProgram(phase))?;
+        let all = program.dispatches.iter().enumerate();
+        let runs = all.filter(|(_, d)| d.grid.iter().all(|extent| extent.at(dims) > 0));
+        let named = runs.map(|(i, d)| (i, self.plan.kernel(d.kernel).name.clone(), d.layer));
+        Ok(named.collect())
     }
 
     /// As [`record`](Engine::record), with timestamps at the beginning and the end of the pass.
@@ -207,7 +240,10 @@ impl Engine {
         self.ready(programs)?;
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         self.record(&mut encoder, programs)?;
-        let submission = self.gpu.queue.submit([encoder.finish()]);
+        let submission = {
+            let _submitting = trace::begin(self.gpu.tracer(), "submit");
+            self.gpu.queue.submit([encoder.finish()])
+        };
         self.gpu.faults.check("running a step")?;
         Ok(submission)
     }

@@ -4,6 +4,7 @@ use crate::error::RuntimeError;
 use crate::faults::Faults;
 use crate::probe;
 use crate::quiet::quietly;
+use crate::trace::Tracer;
 use quarrel_ir::facts::{DeviceFacts, DeviceKind, Speeds};
 use std::sync::Arc;
 
@@ -49,9 +50,20 @@ pub struct Gpu {
     pub(crate) adapter: wgpu::Adapter,
     pub(crate) faults: Arc<Faults>,
     facts: Arc<DeviceFacts>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 impl Gpu {
+    /// The same device, with what is done on it told to `tracer`.
+    pub fn traced_by(self, tracer: Arc<Tracer>) -> Gpu {
+        Gpu { tracer: Some(tracer), ..self }
+    }
+
+    /// Who is told what is done on the device.
+    pub(crate) fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracer.as_ref()
+    }
+
     /// Opens an adapter and probes its subgroup size.
     ///
     /// `selector` is an index into [`adapters`], part of a name, or a backend's name, in any case;
@@ -91,7 +103,7 @@ impl Gpu {
         })?;
         let faults = Faults::watch(&device, &summary.name);
         let facts = Arc::new(facts_of(&adapter, summary, features));
-        let mut gpu = Gpu { device, queue, adapter, faults, facts };
+        let mut gpu = Gpu { device, queue, adapter, faults, facts, tracer: None };
         let subgroup_size = probe::subgroup_size(&gpu)?;
         gpu.facts = Arc::new(DeviceFacts { subgroup_size, ..(*gpu.facts).clone() });
         Ok(gpu)

@@ -18,6 +18,7 @@ mod timestamps;
 pub use barriers::BarrierCost;
 pub use kernels::{KernelClock, KernelTime};
 pub use split::StepSplit;
+pub(crate) use timestamps::Queries;
 
 use crate::engine::Engine;
 use crate::error::{NotFinite, RuntimeError};

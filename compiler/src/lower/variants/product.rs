@@ -7,7 +7,7 @@ use crate::lower::shapes::{self, ProductNeeds};
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::plan::{Choice, Cost, PlanOptions, Work};
-use quarrel_kernels::product::{Columns, Shape};
+use quarrel_kernels::product::{Columns, Matrices, Shape};
 
 /// Rows of x and of weights that a subgroup holds, and blocks of such rows of a workgroup, of GPUs:
 /// of one row of x,
@@ -16,7 +16,8 @@ const ONE: [(u32, u32, u32); 7] =
 /// and of many. The last is that of devices whose matrices do not suit the product, too.
 const MANY: [(u32, u32, u32); 4] = [(4, 4, 4), (8, 2, 4), (4, 2, 4), (8, 4, 4)];
 /// Of processors that run kernels in software: of one row of x,
-const SOFT_ONE: [(u32, u32, u32); 5] = [(1, 2, 8), (1, 2, 16), (1, 2, 32), (1, 2, 64), (1, 4, 8)];
+const SOFT_ONE: [(u32, u32, u32); 6] =
+    [(1, 1, 32), (1, 1, 64), (1, 1, 128), (1, 2, 16), (1, 2, 32), (1, 4, 8)];
 /// and of many.
 const SOFT_MANY: [(u32, u32, u32); 3] = [(4, 8, 4), (2, 12, 4), (4, 12, 2)];
 
@@ -81,10 +82,12 @@ fn name(shape: &Shape) -> String {
     match columns {
         Columns::Matrices(matrices) => {
             let (down, across) = matrices.subgroups;
-            format!("matrices-{tokens}x{tile}x{}-{down}x{across}", matrices.depth)
+            let Matrices { depth, buffers, .. } = matrices;
+            format!("matrices-{tokens}x{tile}x{depth}-{down}x{across}-b{buffers}")
         }
         Columns::Plain => format!("plain-{tokens}x{rows}-{tile}-{threads}"),
-        Columns::Held(_) => format!("held-{tokens}x{rows}-{tile}-{threads}"),
+        Columns::Across => format!("across-{tokens}x{rows}-{tile}-{threads}"),
+        Columns::Held => format!("held-{tokens}x{rows}-{tile}-{threads}"),
         Columns::Fetched(fetched) => {
             format!("ahead{}-{tokens}x{rows}-{tile}-{threads}", fetched.ahead)
         }
@@ -107,7 +110,7 @@ fn launched(needs: &ProductNeeds, cost: &Cost, shape: &Shape, staged: bool) -> L
             threads * u64::from(fetched.ahead) * u64::from(shape.rows) * chunk
         }
         Columns::Matrices(_) => 16 * threads,
-        Columns::Plain | Columns::Held(_) => threads * u64::from(shape.rows) * chunk,
+        Columns::Plain | Columns::Held | Columns::Across => threads * u64::from(shape.rows) * chunk,
     };
     // Each workgroup reads its rows of x, or each of its blocks of rows does; and its weights.
     let blocks = match shape.columns {
