@@ -30,7 +30,7 @@ use crate::error::{CliError, Result};
 use crate::measured;
 use crate::model::{Model, Named};
 use crate::options::{PlanArgs, SavedArgs};
-use crate::{output, saved};
+use crate::{output, saved, tuned};
 use clap::ValueEnum;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::plan::{self, Plan, PlanOptions};
@@ -187,7 +187,8 @@ fn compile(args: &Args, model: &Model) -> Result<Plan> {
     };
     let context = args.plan.context(model.summary.context_length);
     let options = args.plan.plan_options(context, args.out_rows);
-    model.compile(&facts, &PlanOptions { slots: args.slots, ..options })
+    let options = PlanOptions { slots: args.slots, ..options };
+    model.compile(&facts, &tuned::with(&options, &facts, &args.plan))
 }
 
 /// Shows a plan; `measured` has microseconds of each dispatch, by program, where they are known.

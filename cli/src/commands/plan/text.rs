@@ -3,7 +3,9 @@
 use super::fold::{heading, sections};
 use super::step::Step;
 use crate::output::{bytes, count};
-use quarrel_ir::plan::{BufferRole, Dispatch, FusedOp, Phase, Place, Placed, Plan, Program};
+use quarrel_ir::plan::{
+    BufferRole, ChosenBy, Dispatch, FusedOp, Phase, Place, Placed, Plan, Program,
+};
 use std::fmt::Write;
 
 /// Columns of a line.
@@ -68,6 +70,10 @@ fn show(plan: &Plan, dispatch: &Dispatch, step: Step) -> String {
     );
     let mut text = format!("  {:<18} grid {:<40} {figures:>28}\n", kernel.name, grid);
     text += &wrapped("variant", &format!("{}, {} threads", kernel.variant, kernel.workgroup));
+    let unusual = kernel.choice.as_ref().filter(|choice| choice.by != ChosenBy::Rule);
+    if let Some(choice) = unusual {
+        text += &wrapped("taken", &format!("{}: {}", choice.chosen, choice.reason));
+    }
     let at = |place: Place| -> String {
         let ops = dispatch.ops.iter().filter(|op| op.place == place);
         ops.map(op).collect::<Vec<_>>().join(", ")
