@@ -338,14 +338,15 @@ fn the_decode_plan_of_smollm2_reads_well() {
 #[test]
 fn products_suit_their_size_on_a_large_gpu() {
     let variant = |format, rows, columns, slots| {
-        let little = Little::new(Format::F32, columns)
-            .line("logits = linear(h, \"w\")")
+        let little = Little::new(Format::F32, 64)
+            .line("logits = linear(linear(h, \"x\"), \"w\")")
+            .matrix("x", Format::F16, columns, 64)
             .matrix("w", format, rows, columns);
         let precision = Precision::Auto;
         let options = PlanOptions { slots, precision, ..PlanOptions::default() };
         let plan = compile(&little.graph(), &facts::nvidia(), &options).unwrap();
         let product = |d: &&Dispatch| plan.kernel(d.kernel).family == "product";
-        let dispatch = decode(&plan).iter().find(product).unwrap();
+        let dispatch = decode(&plan).iter().filter(product).last().unwrap();
         plan.kernel(dispatch.kernel).variant.clone()
     };
     let mut text = String::new();
