@@ -10,6 +10,7 @@
 //! | `backend/` | what runs a model: the GPU runtime or the reference interpreter |
 //! | `generation.rs` | generating: streaming, interrupts, timings |
 //! | `store/` | models by name |
+//! | `kept.rs`, `measured.rs` | what is known of a device from before: its speeds |
 //! | `output.rs`, `error.rs`, `progress.rs` | what is printed, and where |
 //! | `background.rs`, `interrupt.rs`, `memory.rs` | threads, Ctrl-C, free memory |
 
@@ -20,6 +21,8 @@ mod conversation;
 mod error;
 mod generation;
 mod interrupt;
+mod kept;
+mod measured;
 mod memory;
 mod model;
 mod opening;

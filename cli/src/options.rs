@@ -115,6 +115,7 @@ impl PlanArgs {
             weights: self.weights,
             state: self.state_format(),
             precision: self.precision.map_or(plan::Precision::Auto, Precision::planned),
+            ..PlanOptions::default()
         }
     }
 }

@@ -229,7 +229,7 @@ pub(crate) fn memory(graph: &Graph, phases: &[Staged]) -> Passed {
         for region in &staged.regions {
             for value in stored(graph, region) {
                 let partials = staged.assigned.iter().find(
-                    |(resource, _)| matches!(resource, Resource::Partials(of, _) if *of == value),
+                    |(resource, _)| matches!(resource, Resource::Partials { value: of, .. } if *of == value),
                 );
                 let whole = staged.assigned.get_key_value(&Resource::Value(value));
                 let place = match whole.or(partials) {

@@ -2,8 +2,9 @@
 
 use crate::error::RuntimeError;
 use crate::faults::Faults;
+use crate::probe;
 use crate::quiet::quietly;
-use quarrel_ir::facts::{DeviceFacts, DeviceKind};
+use quarrel_ir::facts::{DeviceFacts, DeviceKind, Speeds};
 use std::sync::Arc;
 
 /// The graphics interfaces that kernels run through.
@@ -91,7 +92,7 @@ impl Gpu {
         let faults = Faults::watch(&device, &summary.name);
         let facts = Arc::new(facts_of(&adapter, summary, features));
         let mut gpu = Gpu { device, queue, adapter, faults, facts };
-        let subgroup_size = crate::probe::subgroup_size(&gpu)?;
+        let subgroup_size = probe::subgroup_size(&gpu)?;
         gpu.facts = Arc::new(DeviceFacts { subgroup_size, ..(*gpu.facts).clone() });
         Ok(gpu)
     }
@@ -102,23 +103,20 @@ impl Gpu {
         (*self.facts).clone()
     }
 
-    /// Measures copy bandwidth and the cost of a dispatch into `facts`; takes about a second.
+    /// Measures how fast the device is: copies, dispatches, arithmetic; takes about three seconds.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn measure(&self, facts: &mut DeviceFacts) -> Result<(), RuntimeError> {
+    pub fn measure(&self) -> Result<Speeds, RuntimeError> {
         // Figures that mean something, and that are the same after a trip through JSON.
-        facts.copy_bytes_per_s = Some(crate::probe::copy_bytes_per_s(self)?.round());
-        facts.dispatch_us = Some((crate::probe::dispatch_us(self)? * 1e3).round() / 1e3);
-        Ok(())
-    }
-
-    /// Measures F32 operations a second, a multiply-add counted as two; takes half a second.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn measure_flops(&self) -> Result<f64, RuntimeError> {
-        crate::probe::flops_per_s(self)
+        Ok(Speeds {
+            copy_bytes_per_s: Some(probe::copy_bytes_per_s(self)?.round()),
+            dispatch_us: Some((probe::dispatch_us(self)? * 1e3).round() / 1e3),
+            copies: probe::copies(self)?,
+            workgroup_bytes_per_s: Some(probe::workgroup_bytes_per_s(self)?.round()),
+            flops_per_s: Some(probe::flops_per_s(self)?.round()),
+            matrix_flops_per_s: probe::matrix_flops_per_s(self)?.map(f64::round),
+        })
     }
 
     /// Waits for a submission, or for all that were made.
@@ -266,8 +264,7 @@ fn facts_of(
             .map(|shape| (shape.m_size, shape.n_size, shape.k_size))
             .collect(),
         timestamps_inside_passes: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
-        copy_bytes_per_s: None,
-        dispatch_us: None,
+        speeds: Speeds::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Backend;
 use crate::background::Pending;
 use crate::error::{CliError, Result};
+use crate::measured;
 use crate::memory::available_memory;
 use crate::options::PlanArgs;
 use crate::progress::LoadBar;
@@ -63,7 +64,7 @@ pub(crate) struct GpuModel {
 impl GpuModel {
     /// Compiles `graph` for `gpu`.
     pub(crate) fn compile(graph: &Graph, gpu: Gpu, options: &PlanOptions) -> Result<GpuModel> {
-        let plan = quarrel_compiler::compile(graph, &gpu.facts(), options)?;
+        let plan = quarrel_compiler::compile(graph, &measured::facts(&gpu), options)?;
         Ok(GpuModel { gpu, plan })
     }
 

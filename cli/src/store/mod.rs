@@ -48,6 +48,20 @@ struct Surroundings {
     hub: Option<String>,
 }
 
+/// The folder of what Quarrel keeps: `QUARREL_CACHE` where that is set, else in the user's cache
+/// folder. It need not exist; `None` where the user has no such folder.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    match set("QUARREL_CACHE") {
+        Some(folder) => Some(PathBuf::from(folder)),
+        None => Some(dirs::cache_dir()?.join("quarrel")),
+    }
+}
+
+/// A variable of the environment that is not empty.
+fn set(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// A model on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LocalModel {
@@ -77,11 +91,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoCacheFolder`] where the user has no such folder.
     pub(crate) fn open() -> Result<Store, StoreError> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let cache = match set("QUARREL_CACHE") {
-            Some(folder) => PathBuf::from(folder),
-            None => dirs::cache_dir().ok_or(StoreError::NoCacheFolder)?.join("quarrel"),
-        };
+        let cache = cache_folder().ok_or(StoreError::NoCacheFolder)?;
         let ollama = match set("OLLAMA_MODELS") {
             Some(folder) => vec![PathBuf::from(folder)],
             None => ollama::default_folders(),

@@ -5,7 +5,7 @@ use super::{Context, Launch, shapes};
 use crate::error::CompileError;
 use crate::region::{Region, storage};
 use quarrel_ir::graph::{Attention, Op, RunDim, StateId, Type, ValueId};
-use quarrel_ir::plan::{Access, Cost, Extent};
+use quarrel_ir::plan::{Access, Cost, Extent, Phase};
 use quarrel_kernels::attention::{AttentionKernel, CacheRows};
 use quarrel_kernels::shader::Binding;
 
@@ -52,6 +52,8 @@ pub fn lower(
             token_bytes: 4 * heads * key_size + left,
             context_bytes: operands.row_bytes,
             context_flops: 2 * width,
+            window: operands.attention.window.map(u64::from),
+            one_sequence: context.phase == Phase::Prefill,
             ..Cost::default()
         },
         note: split.map(|split| {
@@ -121,6 +123,7 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         row_bytes: operands.row_bytes,
         positions: operands.attention.window.unwrap_or(u32::MAX).min(context.options.context),
         slots: context.options.slots,
+        split: context.options.split,
     };
     let mut own = super::Bindings::default();
     let count = context.count(RunDim::Tokens, &mut own);

@@ -346,7 +346,8 @@ fn emit_share(context: Context<'_>, emitter: &mut Emitter<'_>, kernel: &mut Prod
     ));
 }
 
-/// Packed weights once; x and the epilogue's operands and results for each row.
+/// Packed weights once, but those of experts for each row; x and the epilogue's operands and results
+/// for each row.
 fn cost(
     context: Context<'_>,
     region: &Region,
@@ -358,7 +359,11 @@ fn cost(
     for (linear, matrix) in product.linears().zip(&segments.matrices) {
         // Of experts, those of one token.
         let rows = graph.tensor(linear).map_or(0, |t| t.width());
-        cost.weight_bytes += matrix.format.packing().bytes(rows * matrix.columns);
+        let bytes = matrix.format.packing().bytes(rows * matrix.columns);
+        match product.experts {
+            Some(_) => cost.token_bytes += bytes,
+            None => cost.weight_bytes += bytes,
+        }
         cost.token_flops += 2 * rows * matrix.columns;
     }
     let mut seen = BTreeSet::new();
@@ -367,18 +372,18 @@ fn cost(
             let home = storage(graph, operand);
             let outside = !region.members.contains_key(&home) && !graph.op(home).is_leaf();
             if outside && seen.insert(home) {
-                cost.token_bytes += 4 * graph.tensor(home).map_or(0, |t| t.width());
+                let partials = context.splits.get(&home).filter(|split| split.in_place);
+                cost.token_bytes += match partials {
+                    Some(partials) => partials.split.bytes(),
+                    None => 4 * graph.tensor(home).map_or(0, |t| t.width()),
+                };
             }
         }
         if !matches!(graph.op(member), Op::Linear) {
             cost.token_flops += graph.tensor(member).map_or(0, |t| t.width());
         }
     }
-    for &output in &region.outputs {
-        cost.token_bytes += match graph.node(output).ty {
-            quarrel_ir::graph::Type::State(state) => super::row_bytes(context.state(state)),
-            quarrel_ir::graph::Type::Tensor(ref tensor) => 4 * tensor.width(),
-        };
-    }
+    let stored = |output: &ValueId| super::rows::stored_bytes(context, *output);
+    cost.token_bytes += region.outputs.iter().map(stored).sum::<u64>();
     cost
 }

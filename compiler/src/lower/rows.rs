@@ -15,7 +15,6 @@ use std::collections::BTreeSet;
 
 /// Lowers a region that is computed row by row.
 pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileError> {
-    let graph = context.graph;
     let mut emitter = context.emitter(BTreeSet::new());
     let mut parts = Vec::new();
     let mut total = 0;
@@ -42,7 +41,7 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
         bindings: emitter.bindings.declared(),
         resources: emitter.bindings.resources(),
         grid: [Extent::Tiles { dim, tile: 1, times }, Extent::Const(1), Extent::Const(1)],
-        cost: cost(graph, region, total),
+        cost: cost(context, region, total),
         note: None,
     })
 }
@@ -225,12 +224,23 @@ fn threads(context: Context<'_>, steps: u32) -> u32 {
     steps.next_multiple_of(device.subgroup_size.max(1)).clamp(device.subgroup_size, most)
 }
 
-/// Bytes read and written, and one operation for each element of each op.
-pub fn cost(graph: &Graph, region: &Region, total: u64) -> Cost {
-    let mut cost = Cost { token_bytes: 4 * total, ..Cost::default() };
+/// Bytes of a row of what is stored, elements as they are in memory.
+pub fn stored_bytes(context: Context<'_>, output: ValueId) -> u64 {
+    match &context.graph.node(output).ty {
+        Type::Tensor(tensor) => 4 * tensor.width(),
+        Type::State(state) => super::row_bytes(context.state(*state)),
+    }
+}
+
+/// Bytes read and written, and one operation for each element of each op, or for `width` elements
+/// where it yields none.
+pub fn cost(context: Context<'_>, region: &Region, width: u64) -> Cost {
+    let graph = context.graph;
+    let stored = region.outputs.iter().map(|output| stored_bytes(context, *output)).sum();
+    let mut cost = Cost { token_bytes: stored, ..Cost::default() };
     let mut seen = BTreeSet::new();
     for &member in region.members.keys() {
-        let width = graph.tensor(member).map_or(total, |t| t.width());
+        let width = graph.tensor(member).map_or(width, |t| t.width());
         cost.token_flops += width;
         for operand in graph.operands(member) {
             let home = storage(graph, operand);

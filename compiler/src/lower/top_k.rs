@@ -66,7 +66,7 @@ pub fn lower(
             Extent::Const(1),
             Extent::Const(1),
         ],
-        cost: cost(graph, region, width),
+        cost: cost(context, region, width),
         note: None,
     })
 }

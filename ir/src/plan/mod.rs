@@ -10,23 +10,29 @@
 //! writable; grids stay within the device's limit.
 
 mod barriers;
+mod cost;
 mod decision;
 mod diff;
 mod explain;
 mod extent;
 mod identity;
+mod predict;
 mod rewind;
 mod saved;
+mod totals;
 mod verify;
 
 pub use barriers::{Barrier, Barriers, Cause, Change, Hazard, HazardKind};
+pub use cost::{Cost, Work};
 pub use decision::{Decision, MERGE, Placed};
 pub use diff::{Change as KernelChange, Diff, Figure, FusionChange, Input as DiffInput};
 pub use explain::{Explanation, NameError, Step};
 pub use extent::{Extent, StepDims};
 pub use identity::identity;
+pub use predict::{Bound, Prediction, predict};
 pub use rewind::Rewind;
 pub use saved::SavedError;
+pub use totals::{OpsTotal, Typical};
 pub use verify::PlanError;
 
 use crate::facts::DeviceFacts;
@@ -115,6 +121,13 @@ pub struct PlanOptions {
     pub state: Option<StateFormat>,
     /// What products may round.
     pub precision: Precision,
+    /// Pairs of values, operand first, that are to be computed together although that is predicted
+    /// to cost more; what is not legal is not done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<[u32; 2]>,
+    /// Workgroups that share the positions of attention, in place of as many as are predicted best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<u32>,
 }
 
 /// Precision of arithmetic. Sums are F32 in any case.
@@ -146,6 +159,8 @@ impl Default for PlanOptions {
             weights: None,
             state: None,
             precision: Precision::F32,
+            together: Vec::new(),
+            split: None,
         }
     }
 }
@@ -339,34 +354,6 @@ pub enum Place {
     Anchor,
     /// Before results are stored.
     Epilogue,
-}
-
-/// Bytes and arithmetic of a dispatch: `fixed + per_token · N + per_context · Σ context`, where the
-/// last sum runs over the tokens' context lengths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cost {
-    /// Bytes of weights, read once a dispatch.
-    pub weight_bytes: u64,
-    /// Bytes of activations and state, for each token.
-    pub token_bytes: u64,
-    /// Bytes of state, for each token and each position of its context.
-    pub context_bytes: u64,
-    /// Floating-point operations for each token.
-    pub token_flops: u64,
-    /// Floating-point operations for each token and each position of its context.
-    pub context_flops: u64,
-}
-
-impl Cost {
-    /// Bytes moved for `tokens` tokens with `context` positions each.
-    pub fn bytes(&self, tokens: u64, context: u64) -> u64 {
-        self.weight_bytes + tokens * (self.token_bytes + context * self.context_bytes)
-    }
-
-    /// Floating-point operations for `tokens` tokens with `context` positions each.
-    pub fn flops(&self, tokens: u64, context: u64) -> u64 {
-        tokens * (self.token_flops + context * self.context_flops)
-    }
 }
 
 /// What a binding of a dispatch holds. Values and states are those of the canonical graph.

@@ -1,8 +1,8 @@
 //! `quarrel plan diff`: what differs between two plans, and what caused it.
 
+use super::Subject;
 use super::fold::spans;
 use super::text::wrapped;
-use super::{Subject, compile_for};
 use crate::error::{CliError, Result};
 use crate::model::Model;
 use crate::{output, saved};
@@ -87,7 +87,8 @@ fn side(spec: &str) -> Result<Side> {
     })?;
     let source = subject.model.source(&subject.plan.mapping)?;
     let model = Model::bind(subject.model.name()?, source, &subject.plan)?;
-    let plan = compile_for(&subject, &model)?;
+    let (device, options) = subject.target(&model)?;
+    let plan = model.compile(&device, &options)?;
     Ok(Side { plan, graph: Some(model.graph) })
 }
 
