@@ -108,6 +108,7 @@ fn depths_and_batches_make_a_test_each() {
             assert!(part("record_us") > 0.0 && part("sampling_us") > 0.0, "{test}");
             let sum = part("busy_us") + part("gap_us");
             assert!((sum / part("step_us") - 1.0).abs() < 1e-9, "{test}");
+            assert_eq!(part("steps_per_submission"), 1.0, "software goes step by step: {test}");
         }
     }
     // Three sequences share the weights and the dispatches of a step.

@@ -3,13 +3,13 @@
 use crate::error::CompileError;
 use crate::lower::{IoBuffer, Launch, Resource, WeightTable, row_bytes};
 use crate::memory::{Assigned, Pool, value_bytes};
-use crate::region::{Region, label};
-use quarrel_ir::graph::{Graph, Op, StateId, ValueId};
+use crate::region::{Region, label, listed};
+use quarrel_ir::graph::{Graph, StateId, ValueId};
 use quarrel_ir::plan::{
     Buffer, BufferId, BufferRange, BufferRole, Content, Dispatch, FusedOp, Io, Kernel, KernelId,
     Phase, PlanOptions, Program,
 };
-use quarrel_ir::sampling::{MAX_STOP_TOKENS, SLOT_WORDS};
+use quarrel_ir::sampling::{MAX_STOP_TOKENS, RECORDS, SLOT_WORDS};
 use quarrel_kernels::shader::Shader;
 use std::collections::HashMap;
 
@@ -212,7 +212,8 @@ fn make_io(buffers: &mut Vec<Buffer>, graph: &Graph, options: &PlanOptions, outp
         logits: io("logits", value_bytes(graph, options, output)),
         live: io("live", slots),
         sampler: io("sampler", slots * SLOT_WORDS as u64),
-        sampled: io("sampled", 4 * slots),
+        sampled: io("sampled", 4 * slots * u64::from(RECORDS)),
+        drawn: io("drawn", slots),
         stop: io("stop", 4 * (1 + MAX_STOP_TOKENS as u64)),
     }
 }
@@ -223,13 +224,13 @@ fn layer_of(graph: &Graph, region: &Region) -> Option<u32> {
 }
 
 fn fused_ops(graph: &Graph, region: &Region) -> Vec<FusedOp> {
-    let ops = region.members.iter().filter(|(v, _)| !matches!(graph.op(**v), Op::Reshape(_)));
-    ops.map(|(value, place)| FusedOp {
-        value: value.0,
-        op: graph.op(*value).name().to_string(),
-        name: graph.node(*value).origin.name.clone(),
-        layer: graph.node(*value).origin.layer,
-        place: *place,
-    })
-    .collect()
+    listed(graph, region)
+        .map(|(value, place)| FusedOp {
+            value: value.0,
+            op: graph.op(value).name().to_string(),
+            name: graph.node(value).origin.name.clone(),
+            layer: graph.node(value).origin.layer,
+            place,
+        })
+        .collect()
 }

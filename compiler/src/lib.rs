@@ -139,6 +139,7 @@ pub fn compile_watched(
         options: options.clone(),
         device: device.clone(),
         rewind: Rewind::of(states, options.context, options.step_tokens()),
+        position_bytes: limits::position_bytes(graph, options),
         buffers: emission.buffers,
         io: emission.io,
         kernels: emission.kernels,

@@ -4,7 +4,7 @@
 use crate::error::CompileError;
 use crate::lower::row_bytes;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::graph::{Graph, Input, Op};
+use quarrel_ir::graph::{Addressing, Graph, Input, Op, StateDecl};
 use quarrel_ir::plan::{Buffer, BufferRole, PlanOptions};
 
 /// That every option is in its range, and that the model has a row for each position: kernels do
@@ -47,6 +47,17 @@ pub fn check_states(
         fits(what, bytes, device, instead("--ctx", options))?;
     }
     Ok(())
+}
+
+/// Bytes of states for each position of the context, over all slots.
+pub fn position_bytes(graph: &Graph, options: &PlanOptions) -> u64 {
+    let (context, chunk) = (options.context, options.step_tokens());
+    let grows = |state: &&StateDecl| match state.addressing {
+        Addressing::Append => true,
+        Addressing::Ring { .. } => !state.addressing.comes_round(context, chunk),
+        Addressing::Replace => false,
+    };
+    u64::from(options.slots) * graph.states.iter().filter(grows).map(row_bytes).sum::<u64>()
 }
 
 /// That the device can hold each value of a step: kernels bind them whole.

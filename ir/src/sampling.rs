@@ -23,6 +23,9 @@ pub const SLOT_WORDS: usize = 8 + HISTORY;
 /// Stop tokens that a plan has room for.
 pub const MAX_STOP_TOKENS: usize = 63;
 
+/// Steps whose records the device keeps for the host: most decode steps of a submission.
+pub const RECORDS: u32 = 16;
+
 /// What a sampling kernel says of a slot, the second word of its `sampled` record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -177,6 +177,42 @@ fn each_op_checks_its_operands() {
 }
 
 #[test]
+fn attention_sees_no_more_than_its_states_keep() {
+    let said = |window: &str, keys: &str, values: &str| {
+        let states =
+            format!("state s4 \"near\" f16[2, 8] {keys} state s5 \"far\" f16[2, 8] {values}");
+        let attention = format!("attention(scale=1{window}) %8, %16, %17, %2, %1");
+        let text = format!("{HEAD} {states} %16 = state s4 %17 = state s5 %18 = {attention}");
+        match Graph::from_text(&text).map_err(|error| error.problem) {
+            Ok(_) => String::new(),
+            Err(TextProblem::Type(error)) => error.to_string(),
+            Err(other) => panic!("{text}: {other}"),
+        }
+    };
+    let ring = "ring(window=4)";
+    for window in [", window=1", ", window=4"] {
+        assert_eq!(said(window, ring, ring), "");
+        assert_eq!(said(window, "append", "append"), "");
+    }
+    let wrong = |what: &str| format!("attention: {what}");
+    let more = wrong("5 rows of states that keep ring(window=4)");
+    assert_eq!(said(", window=5", ring, ring), more);
+    assert_eq!(said("", ring, ring), wrong("all rows of states that keep ring(window=4)"));
+    assert_eq!(said("", "replace", "replace"), wrong("all rows of states that keep replace"));
+    let other = wrong("keys and values should keep the same rows");
+    assert_eq!(said(", window=4", ring, "append"), other);
+}
+
+#[test]
+fn a_state_is_whole_blocks_of_its_format() {
+    verify(&format!("{LOGITS} state s4 \"near\" q8_0[2, 64] append output %17"), Ok(()));
+    verify(
+        &format!("{LOGITS} state s4 \"near\" q8_0[64, 2] append output %17"),
+        Err("the state \"near\" of rows [64, 2] cannot be stored in q8_0"),
+    );
+}
+
+#[test]
 fn ids_of_other_graphs_are_refused() {
     let mut graph = Graph::from_text(HEAD).unwrap();
     let mut error = |op, operands: &[u32]| {

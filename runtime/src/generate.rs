@@ -8,7 +8,6 @@ use crate::error::RuntimeError;
 use crate::ring::{Record, Ring};
 use crate::sampling::{SamplingParams, stop_words};
 use crate::session::Session;
-use quarrel_ir::facts::DeviceKind;
 use quarrel_ir::plan::{Phase, StepDims};
 use quarrel_ir::sampling::Status;
 use std::ops::ControlFlow;
@@ -157,12 +156,7 @@ impl<'a> Loop<'a> {
         prompts: &'a [&'a [u32]],
         options: GenerateOptions<'a>,
     ) -> Result<Loop<'a>, RuntimeError> {
-        // Software devices have nothing to hide; a step past the end would be a step too slow.
-        let ahead = match session.engine.gpu().facts().kind {
-            DeviceKind::Cpu => 2,
-            _ => 4,
-        };
-        let ring = Ring::new(&session.engine, ahead)?;
+        let ring = Ring::new(&session.engine, session.steps_at_once)?;
         let sampler = if options.sampling.is_greedy() { Phase::Greedy } else { Phase::Sample };
         let sequence = |_| Sequence {
             tokens: Vec::with_capacity(options.max_tokens.min(1 << 16)),
@@ -228,8 +222,12 @@ impl<'a> Loop<'a> {
                 continue;
             }
             let prefilled = self.session.engine.gpu().queue.submit([]);
-            let dims = StepDims { tokens: 1, out_rows: 1, slots };
-            self.ring.submit(&self.session.engine, &[(self.sampler, dims)])?;
+            let draw = [(self.sampler, StepDims { tokens: 1, out_rows: 1, slots })];
+            if slots > 1 {
+                self.ring.restart(&self.session.engine);
+            }
+            let engine = &self.session.engine;
+            self.ring.submit(engine, &draw, 1, |encoder| engine.record(encoder, &draw))?;
             // With one slot the next step's inputs are in place; its kernels may still compile.
             if slots == 1 && self.session.engine.compiled(&[Phase::Decode]) {
                 self.submit_ahead()?;
@@ -240,6 +238,7 @@ impl<'a> Loop<'a> {
         }
         if slots > 1 {
             self.write_inputs();
+            self.ring.restart(&self.session.engine);
         }
         Ok(())
     }
@@ -295,31 +294,38 @@ impl<'a> Loop<'a> {
     fn submit_ahead(&mut self) -> Result<(), RuntimeError> {
         let slots = self.session.engine.plan().options.slots;
         let dims = StepDims { tokens: slots, out_rows: slots, slots };
+        let step = [(Phase::Decode, dims), (self.sampler, dims)];
         while self.submitted < self.steps() && self.ring.has_room() {
-            let step = [(Phase::Decode, dims), (self.sampler, dims)];
-            self.ring.submit(&self.session.engine, &step)?;
-            self.submitted += 1;
+            let wanted = self.steps() - self.submitted;
+            let steps = self.ring.submit_some(&self.session.engine, &step, wanted)?;
+            self.submitted += steps as usize;
         }
         Ok(())
     }
 
-    /// Reads the records of the oldest step.
+    /// Reads the records of the oldest submission.
     fn receive(
         &mut self,
         step: Step,
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<(), RuntimeError> {
         let records = self.ring.receive(&self.session.engine)?;
-        let indices = match step {
-            Step::Prompt(index) => index..index + 1,
-            Step::Decode => {
-                self.received += 1;
-                0..self.sequences.len()
+        if step != Step::Decode {
+            self.ring.begin();
+        }
+        let slots = self.session.engine.plan().options.slots as usize;
+        for records in records.chunks_exact(slots) {
+            let indices = match step {
+                Step::Prompt(index) => index..index + 1,
+                Step::Decode => {
+                    self.received += 1;
+                    0..self.sequences.len()
+                }
+            };
+            for index in indices {
+                // There is a record for each slot and a slot for each sequence.
+                self.take(index, records[index], step, on_token)?;
             }
-        };
-        for index in indices {
-            // There is a record for each slot and a slot for each sequence.
-            self.take(index, records[index], step, on_token)?;
         }
         self.ring.recycle(records);
         Ok(())

@@ -56,11 +56,18 @@ pub struct Shortage {
     pub device: String,
     /// Slots and context length of the plan.
     pub options: (u32, u32),
+    /// Bytes of states for each position of the context: [`Plan::position_bytes`].
+    pub position_bytes: u64,
     /// Whether its keys and values are kept in 8 bits already.
     pub small_states: bool,
 }
 
 impl Shortage {
+    /// Bytes of states whose rows are as many as positions.
+    fn of_positions(&self) -> u64 {
+        self.position_bytes.saturating_mul(self.options.1.into())
+    }
+
     /// What to change.
     fn advice(&self) -> String {
         let MemoryNeeds { weights, states, activations } = self.needs;
@@ -69,12 +76,10 @@ impl Shortage {
                     --weights"
                 .into();
         }
-        let left = self.available - weights;
-        let (slots, context) = self.options;
-        let fits = match left.checked_sub(activations) {
-            Some(left) if states > 0 => {
-                (u128::from(context) * u128::from(left) / u128::from(states)) as u64 / 64 * 64
-            }
+        let (slots, _) = self.options;
+        let other = weights + activations + states.saturating_sub(self.of_positions());
+        let fits = match self.available.checked_sub(other) {
+            Some(left) if self.position_bytes > 0 => (left / self.position_bytes) / 64 * 64,
             _ => 0,
         };
         let batch = match (slots > 1, self.small_states || states == 0) {
@@ -112,7 +117,8 @@ pub fn verdict(plan: &Plan, device: &str, available: u64) -> Result<MemoryNeeds,
     let PlanOptions { slots, context, .. } = plan.options;
     let small_states = plan.options.state == Some(StateFormat::Q8);
     let (device, options) = (device.to_owned(), (slots, context));
-    Err(Shortage { needs, available, device, options, small_states })
+    let position_bytes = plan.position_bytes;
+    Err(Shortage { needs, available, device, options, position_bytes, small_states })
 }
 
 /// Bytes that buffers may take on this device: its own memory where it has some, and the system's
@@ -162,14 +168,21 @@ mod tests {
     fn shortage(weights: u64, states: u64, available: u64) -> String {
         let needs = MemoryNeeds { weights, states, activations: 10_000_000 };
         let (device, options) = ("a GPU".into(), (1, 4096));
-        Shortage { needs, available, device, options, small_states: false }.to_string()
+        let position_bytes = states / 2 / 4096;
+        let shortage =
+            Shortage { needs, available, device, options, position_bytes, small_states: false };
+        shortage.to_string()
     }
 
     #[test]
     fn the_verdict_names_a_context_that_fits() {
-        let text = shortage(1_000_000_000, 1_000_000_000, 1_510_000_000);
+        // Half of the states grow with the context; of them half fits.
+        let text = shortage(1_000_000_000, 1_000_000_000, 1_761_000_000);
         assert!(text.contains("needs 2.0 GB (1.0 GB of weights, 1.0 GB of states"), "{text}");
         assert!(text.contains("--ctx 2048 or less, --kv q8_0, or"), "{text}");
+        // What does not grow is too large.
+        let text = shortage(1_000_000_000, 1_000_000_000, 1_500_000_000);
+        assert!(text.contains("smaller --chunk and --ctx, --kv q8_0, or"), "{text}");
     }
 
     #[test]

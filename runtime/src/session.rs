@@ -6,6 +6,7 @@
 
 use crate::engine::Engine;
 use crate::error::RuntimeError;
+use crate::pace::StepsAtOnce;
 use crate::slot::Slot;
 use quarrel_ir::plan::{BufferRole, Phase, PlanOptions, StepDims};
 use std::ops::Range;
@@ -16,6 +17,8 @@ pub struct Session {
     pub(crate) engine: Engine,
     /// What each slot's states hold.
     pub(crate) slots: Vec<Slot>,
+    /// How many decode steps go together.
+    pub(crate) steps_at_once: StepsAtOnce,
     processed: u64,
 }
 
@@ -30,7 +33,8 @@ impl Session {
     /// A session with nothing in its states.
     pub fn new(engine: Engine) -> Session {
         let slots = vec![Slot::default(); engine.plan().options.slots as usize];
-        Session { engine, slots, processed: 0 }
+        let steps_at_once = StepsAtOnce::default();
+        Session { engine, slots, steps_at_once, processed: 0 }
     }
 
     /// The engine.
@@ -41,6 +45,11 @@ impl Session {
     /// The engine, to compile more of it.
     pub fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
+    }
+
+    /// Sets how many decode steps are submitted together.
+    pub fn set_steps_at_once(&mut self, choice: StepsAtOnce) {
+        self.steps_at_once = choice;
     }
 
     /// Ends the session.

@@ -1,11 +1,12 @@
-//! Keys and values kept in fewer bytes, beside the reference: in blocks of 8 bits an element. In the
-//! tile shapes of the present device and in those of a discrete GPU.
+//! Keys and values kept in fewer bytes, beside the reference, which keeps all: in blocks of 8 bits an
+//! element, and of windows only what they reach. In the tile shapes of the present device and in
+//! those of a discrete GPU.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Graph, StateFormat};
-use quarrel_ir::plan::{BufferRole, Phase, Plan, PlanOptions};
+use quarrel_ir::plan::{BufferRole, Phase, Plan, PlanOptions, Rewind};
 use quarrel_reference::{Interpreter, StepInputs};
 use quarrel_runtime::{Engine, LoadOptions, Session};
 use quarrel_tests::differ::{Runner, gpu, relative_l2};
@@ -16,6 +17,10 @@ use quarrel_tests::weights::RandomWeights;
 /// Relative L2 distance where keys and values are in 8 bits. Measured on llvmpipe: 2e-6; but an
 /// element between two steps may be rounded to either, which in a short context is a thousandth.
 const WITHIN_Q8: f64 = 2e-3;
+
+/// The same where they are F16 and F32, for which see `kernels.rs`.
+const WITHIN_F16: f64 = 3e-4;
+const WITHIN_F32: f64 = 1e-5;
 
 const DECODE: Part = (Phase::Decode, 1);
 
@@ -102,6 +107,91 @@ fn bytes_of_states() {
     assert_eq!(states(&odd, StateFormat::F16), (2 * 256 * 2 * 80, false));
 }
 
+/// A block whose tokens see `window` positions.
+fn windowed(window: u64, block: Block) -> Block {
+    Block { window: Some(window), ..block }
+}
+
+/// Contexts of several windows, by chunks and token by token, in states of every format and in heads
+/// of any size.
+#[test]
+fn windows_come_round() {
+    let parts = [chunks(100, 9), vec![DECODE; 30], chunks(20, 5), vec![DECODE; 2]].concat();
+    let within = |state| match state {
+        StateFormat::F32 => WITHIN_F32,
+        StateFormat::F16 => WITHIN_F16,
+        StateFormat::Q8 => WITHIN_Q8,
+    };
+    let blocks = [
+        (windowed(1, block(2, 2, 32)), StateFormat::F32),
+        (windowed(7, block(1, 4, 32)), StateFormat::F32),
+        (windowed(24, Block { softcap: Some(2.0), ..block(2, 1, 64) }), StateFormat::F16),
+        (windowed(15, Block { head_norms: true, ..block(2, 2, 64) }), StateFormat::Q8),
+        (windowed(30, Block { alibi: Some(8.0), ..block(1, 2, 12) }), StateFormat::F16),
+        (
+            windowed(11, Block { rope_dims: 6, half_rope: false, ..block(1, 2, 7) }),
+            StateFormat::F32,
+        ),
+    ];
+    for (block, state) in &blocks {
+        for fuse in [true, false] {
+            let options = PlanOptions { fuse, ..options(160, 9, *state) };
+            check(block, &options, &parts, within(*state));
+        }
+    }
+}
+
+/// Windows whose positions several workgroups share.
+#[test]
+fn long_windows_come_round() {
+    let parts = [chunks(1150, 125), vec![DECODE; 4], chunks(1200, 125), vec![DECODE; 3]].concat();
+    // Angles of rotations in the thousands: see `split_attention.rs`.
+    check(&windowed(1030, block(1, 2, 16)), &options(4096, 125, StateFormat::F32), &parts, 2e-4);
+}
+
+/// A state of a window has the rows that a chunk at its end reads, and no more than positions.
+#[test]
+fn bytes_of_windows() {
+    let block = windowed(20, block(1, 1, 32));
+    let rows = |context, chunk, slots| {
+        let options = PlanOptions { slots, ..options(context, chunk, StateFormat::F32) };
+        let plan = plan_for(&block.little().graph(), &options, None);
+        let bytes = plan.bytes_of(BufferRole::State);
+        (bytes / (2 * 4 * 32), plan.rewind, plan.position_bytes)
+    };
+    assert_eq!(rows(1000, 16, 1), (35, Rewind::AtMost(16), 0));
+    assert_eq!(rows(1000, 1, 4), (4 * 23, Rewind::AtMost(4), 0));
+    assert_eq!(rows(35, 16, 1), (35, Rewind::All, 2 * 4 * 32));
+    assert_eq!(rows(36, 16, 2), (70, Rewind::AtMost(16), 0));
+}
+
+#[test]
+fn windows_of_several_slots() {
+    let options = |state| PlanOptions { slots: 3, ..options(60, 8, state) };
+    let block = |window, head| windowed(window, block(2, 2, head));
+    check_slots(&block(5, 16), &options(StateFormat::F16), [40, 3, 17], WITHIN_F16);
+    check_slots(&block(12, 32), &options(StateFormat::Q8), [9, 31, 1], WITHIN_Q8);
+}
+
+/// A window's positions that were overwritten are processed again.
+#[test]
+fn windows_of_a_session_that_goes_back() {
+    let little = windowed(6, block(2, 2, 16)).little();
+    let weights = little.weights(3);
+    let mut texts =
+        Texts::new(little.graph(), &weights, &options(64, 8, StateFormat::F16), WITHIN_F16);
+    // As many as there are logits.
+    let text = tokens(24, 40);
+    let beginning = |len: usize| [&text[..len], &[23]].concat();
+    assert_eq!(texts.check(&text), 40);
+    assert_eq!(texts.check(&beginning(33)), 1, "seven back");
+    assert_eq!(texts.check(&beginning(32)), 1, "eight back");
+    assert_eq!(texts.check(&beginning(31)), 32, "nine back");
+    assert_eq!(texts.check(&beginning(24)), 1, "eight back, from what was processed again");
+    assert_eq!(texts.check(&text), 16, "on from there");
+    assert_eq!(texts.check(&beginning(20)), 21, "too far");
+}
+
 /// One step of sequences in these slots, each at its own position.
 fn together(slots: &[u32], lengths: [u32; 3]) -> StepInputs {
     // Slots are those of three sequences.
@@ -142,14 +232,20 @@ fn check_slots(block: &Block, options: &PlanOptions, lengths: [u32; 3], within: 
         for after in 0..3 {
             compare(&mut oracle, Phase::Decode, &together(&ALL, at(after)));
         }
-        // Slot 1 has no part in two steps: its rows there are zeros in plan and reference.
+        // Slot 1 has no part in two steps.
         runner.engine().write(plan.io.live, &[1, 0, 1]);
         for after in 3..5 {
             runner.step(Phase::Decode, &together(&ALL, at(after)));
             oracle.step(&together(&[0, 2], at(after))).unwrap();
         }
         runner.engine().write(plan.io.live, &[1; 3]);
-        compare(&mut oracle, Phase::Decode, &together(&ALL, at(5)));
+        let [zero, mut one, two] = at(5);
+        if block.window.is_some() {
+            // It goes on where it was: a ring has older positions in those rows.
+            one -= 2;
+        }
+        // Without a window it sees those rows, which are zeros in plan and reference.
+        compare(&mut oracle, Phase::Decode, &together(&ALL, [zero, one, two]));
     }
 }
 

@@ -7,7 +7,7 @@ mod support;
 
 use proptest::prelude::*;
 use quarrel_ir::plan::*;
-use quarrel_ir::sampling::{SLOT_WORDS, Status};
+use quarrel_ir::sampling::{RECORDS, SLOT_WORDS, Status};
 use quarrel_runtime::{Engine, LoadOptions};
 use support::{Builder, ONE, Weights, gpu};
 
@@ -83,6 +83,8 @@ impl Sampler {
         self.engine.write(io.sampler, &record);
         self.engine.write(io.stop, &[0]);
         self.engine.write(io.live, &[1]);
+        // Records go round: this one lies at place 3.
+        self.engine.write(io.drawn, &[2 * RECORDS + 3]);
         self.engine.write(io.tokens, &[0, 7, 7, 7]);
         self.engine.write(io.positions, &[9, params.position, 9, 9]);
         self.engine.write(io.slots, &[0; 4]);
@@ -90,7 +92,8 @@ impl Sampler {
         self.engine.write(io.step, &[2, 1, 0, 0]);
         let dims = StepDims { tokens: 2, out_rows: 1, slots: 1 };
         self.engine.run(&[(phase, dims)]).unwrap();
-        let sampled = self.engine.read(io.sampled, 0, 4).unwrap();
+        let sampled = self.engine.read(io.sampled, 3 * 16, 4).unwrap();
+        assert_eq!(self.engine.read(io.drawn, 0, 1).unwrap(), [2 * RECORDS + 4]);
         assert_eq!(self.engine.read(io.logits, 0, bits.len()).unwrap(), bits);
         let status = Status::from_word(sampled[1]).unwrap();
         if status == Status::Live {

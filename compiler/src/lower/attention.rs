@@ -6,7 +6,7 @@ use crate::error::CompileError;
 use crate::region::{Region, storage};
 use quarrel_ir::graph::{Attention, Op, RunDim, StateId, Type, ValueId};
 use quarrel_ir::plan::{Access, Cost, Extent, Phase};
-use quarrel_kernels::attention::{AttentionKernel, CacheRows};
+use quarrel_kernels::attention::AttentionKernel;
 use quarrel_kernels::shader::Binding;
 
 /// Lowers an attention op.
@@ -133,7 +133,7 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         kv_heads,
         key_size: needs.key_size,
         value_size: needs.value_size,
-        rows: CacheRows { rows: context.options.context, ring: false },
+        rows: context.rows_of(operands.keys),
         slots: context.options.slots,
         key_format: context.state_format(operands.keys),
         value_format: context.state_format(operands.values),

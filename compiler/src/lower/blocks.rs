@@ -20,7 +20,7 @@ pub fn append(
     let prefix = program.prefix.clone();
     let four = four(context, emitter, program, output, places);
     program.functions += &four;
-    let own = state_of(context, emitter, state);
+    let own = state_of(context, state);
     let (slots, positions) = (emitter.io(IoBuffer::Slots), emitter.io(IoBuffer::Positions));
     let live = emitter.io(IoBuffer::Live);
     let name = emitter.bindings.name(Resource::State(state), "u32", Access::Write);
@@ -76,10 +76,10 @@ fn four(
 }
 
 /// Where the state's rows are.
-fn state_of(context: Context<'_>, emitter: &Emitter<'_>, state: StateId) -> BlockState {
+fn state_of(context: Context<'_>, state: StateId) -> BlockState {
     let size = context.state(state).row.last().copied().unwrap_or(1);
     BlockState {
-        rows: emitter.rows_of(state),
+        rows: context.rows_of(state),
         slots: context.options.slots,
         heads: (context.state(state).width() / size) as u32,
         size: size as u32,

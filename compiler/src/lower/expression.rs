@@ -6,9 +6,7 @@ use super::bindings::{Bindings, IoBuffer, Resource};
 use super::split::Splits;
 use super::weights::WeightTable;
 use crate::region::{is_leaf, starts_in_fours, weight_behind};
-use quarrel_ir::graph::{
-    Addressing, Graph, Input, NormKind, Normalize, Op, StateId, Type, ValueId, WeightId,
-};
+use quarrel_ir::graph::{Graph, Input, NormKind, Normalize, Op, StateId, Type, ValueId, WeightId};
 use quarrel_ir::plan::{Access, PlanOptions};
 use quarrel_kernels::attention::{CacheRows, cache_row};
 use quarrel_kernels::elementwise;
@@ -37,6 +35,8 @@ pub struct Emitter<'a> {
     pub options: &'a PlanOptions,
     /// Values computed here rather than read.
     pub inline: BTreeSet<ValueId>,
+    /// What marks the lines that compute each op of the region.
+    pub marks: BTreeMap<ValueId, String>,
     /// How each product's sums are read.
     pub sums: BTreeMap<ValueId, Sum<'a>>,
     /// Names of the statistics of each normalisation: `[mean,] inverse root`.
@@ -57,13 +57,20 @@ pub struct Body {
     /// By value, place, and whether four elements are meant.
     named: BTreeMap<(ValueId, At, bool), String>,
     count: usize,
+    /// What ends the lines that are added.
+    mark: String,
 }
 
 impl Body {
+    /// Statements that are marked so where nothing else is said.
+    pub fn marked(mark: String) -> Body {
+        Body { mark, ..Body::default() }
+    }
+
     fn bind(&mut self, expression: &str) -> String {
         let name = format!("e{}", self.count);
         self.count += 1;
-        self.text.push_str(&format!("    let {name} = {expression};\n"));
+        self.text.push_str(&format!("    let {name} = {expression};{}\n", self.mark));
         name
     }
 }
@@ -75,10 +82,21 @@ impl Emitter<'_> {
         if let Some(name) = body.named.get(&key) {
             return name.clone();
         }
+        // What no op of the kernel computes, such as a load, is its reader's.
+        let outer =
+            self.marks.get(&value).map(|mark| std::mem::replace(&mut body.mark, mark.clone()));
         let expression = self.expression(body, value, at, wide);
         let name = body.bind(&expression);
+        if let Some(outer) = outer {
+            body.mark = outer;
+        }
         body.named.insert(key, name.clone());
         name
+    }
+
+    /// What marks the lines that compute `value`; nothing where the region does not.
+    pub fn mark(&self, value: ValueId) -> String {
+        self.marks.get(&value).cloned().unwrap_or_default()
     }
 
     fn expression(&mut self, body: &mut Body, value: ValueId, at: &At, wide: bool) -> String {
@@ -215,7 +233,7 @@ impl Emitter<'_> {
         };
         let taps = graph.tensor(operands[1]).map_or(1, |t| t.last());
         let width = graph.states[state.0 as usize].width();
-        let rows = self.rows_of(state);
+        let rows = rows_of(self.graph, self.options, state);
         self.helper(cache_row(rows));
         let (slots, positions) = (self.io(IoBuffer::Slots), self.io(IoBuffer::Positions));
         let name = self.bindings.name(Resource::State(state), "f32", Access::Read);
@@ -234,15 +252,6 @@ impl Emitter<'_> {
             ));
         }
         terms.join(" + ")
-    }
-
-    /// Where the rows of a state are.
-    pub fn rows_of(&self, state: StateId) -> CacheRows {
-        let addressing = self.graph.states[state.0 as usize].addressing;
-        CacheRows {
-            rows: addressing.rows(self.options.context, self.options.step_tokens()),
-            ring: matches!(addressing, Addressing::Ring { .. }),
-        }
     }
 
     /// An element of a weight that is no matrix of a product.
@@ -388,6 +397,16 @@ impl Emitter<'_> {
         let place = body.bind(&at.place);
         let place = format!("{place} / {len}u * {last}u + {start}u + {place} % {len}u");
         self.value(body, x, &At { row: at.row.clone(), place }, wide)
+    }
+}
+
+/// Where the rows of a state are.
+pub fn rows_of(graph: &Graph, options: &PlanOptions, state: StateId) -> CacheRows {
+    let addressing = graph.states[state.0 as usize].addressing;
+    let (context, chunk) = (options.context, options.step_tokens());
+    CacheRows {
+        rows: addressing.rows(context, chunk),
+        ring: addressing.comes_round(context, chunk),
     }
 }
 

@@ -18,12 +18,13 @@ pub use split::{Splits, split};
 pub use weights::WeightTable;
 
 use crate::error::CompileError;
-use crate::region::{Anchor, Region, label};
+use crate::region::{Anchor, Region, label, marks};
 use bindings::Bindings;
 use expression::Emitter;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, RunDim, StateDecl, StateFormat, StateId, ValueId};
 use quarrel_ir::plan::{Cost, Extent, Phase, PlanOptions};
+use quarrel_kernels::attention::CacheRows;
 use quarrel_kernels::shader::{Binding, Shader};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,14 +91,15 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
 }
 
 impl<'a> Context<'a> {
-    /// An emitter that computes `inline` in place.
-    fn emitter(&self, inline: BTreeSet<ValueId>) -> Emitter<'a> {
+    /// An emitter for `region` that computes `inline` in place.
+    fn emitter(&self, region: &Region, inline: BTreeSet<ValueId>) -> Emitter<'a> {
         Emitter {
             graph: self.graph,
             weights: self.weights,
             splits: self.splits,
             options: self.options,
             inline,
+            marks: marks(self.graph, region),
             sums: BTreeMap::new(),
             statistics: BTreeMap::new(),
             bindings: Bindings::default(),
@@ -141,6 +143,11 @@ impl<'a> Context<'a> {
     /// A state's declaration.
     fn state(&self, state: StateId) -> &'a StateDecl {
         &self.graph.states[state.0 as usize]
+    }
+
+    /// Where a state's rows are.
+    fn rows_of(&self, state: StateId) -> CacheRows {
+        expression::rows_of(self.graph, self.options, state)
     }
 
     /// Whether the state's elements are rounded to 16 bits but stored in 32.

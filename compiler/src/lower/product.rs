@@ -33,7 +33,7 @@ pub fn lower(
     let summed = experts.is_some_and(|experts| experts.sum.is_some());
     // A sum goes through other rows of x for each expert.
     let staged = staged && !summed;
-    let mut emitter = context.emitter(prologue);
+    let mut emitter = context.emitter(region, prologue);
     for (index, (matrix, part)) in segments.distinct().into_iter().enumerate() {
         for (range, binding) in matrix.plane_bindings(part, &segment_prefix(index)) {
             emitter.bindings.add(Resource::Weight(range), binding);

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 /// Lowers a region that is computed row by row.
 pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileError> {
-    let mut emitter = context.emitter(BTreeSet::new());
+    let mut emitter = context.emitter(region, BTreeSet::new());
     let mut parts = Vec::new();
     let mut total = 0;
     for (index, part) in region.parts().enumerate() {
@@ -164,7 +164,8 @@ pub fn statistics(emitter: &mut Emitter<'_>, program: &mut RowProgram, at: &At) 
         let mut names: Vec<String> = Vec::new();
         for &(part, finish) in parts {
             names.push(format!("s_{}", program.statistics.len()));
-            add_statistic(emitter, program, (x, part), at, &names[0], finish);
+            let statistic = Statistic { finish, mark: emitter.mark(value) };
+            add_statistic(emitter, program, (x, part), at, &names[0], statistic);
         }
         emitter.statistics.insert(value, names);
     }
@@ -189,16 +190,16 @@ fn add_statistic(
     (x, part): (ValueId, Summand),
     at: &At,
     first: &str,
-    finish: Finish,
+    statistic: Statistic,
 ) {
-    let mut body = Body::default();
+    let mut body = Body::marked(statistic.mark.clone());
     let value = emitter.value(&mut body, x, at, program.wide);
     let less = match part {
         Summand::Element | Summand::Square | Summand::Largest => value,
         Summand::CentredSquare => format!("({value} - {first})"),
         Summand::Exponential => format!("exp({value} - {first})"),
     };
-    body.text.push_str(&format!("    let part = {less};\n"));
+    body.text.push_str(&format!("    let part = {less};{}\n", statistic.mark));
     let result = match (part, program.wide) {
         (Summand::Square | Summand::CentredSquare, false) => "part * part",
         (Summand::Square | Summand::CentredSquare, true) => "dot(part, part)",
@@ -208,12 +209,13 @@ fn add_statistic(
     };
     let index = program.statistics.len();
     program.functions.push_str(&format!(
-        "fn {}stat_{index}(n: u32, j: u32{}) -> f32 {{\n{}    return {result};\n}}\n",
+        "fn {}stat_{index}(n: u32, j: u32{}) -> f32 {{\n{}    return {result};{}\n}}\n",
         program.prefix,
         parameters(index),
-        body.text
+        body.text,
+        statistic.mark
     ));
-    program.statistics.push(Statistic { finish });
+    program.statistics.push(statistic);
 }
 
 /// Threads of a workgroup that takes `steps` steps.

@@ -415,8 +415,20 @@ impl Check<'_> {
                 self.mismatch("a window holds at least the row itself, so it is not 0".into())
             );
         }
-        let row = |operand| Ok(&self.graph.states[self.state(operand)?.0 as usize].row);
-        let (keys, values) = (row(1)?, row(2)?);
+        let decl = |operand| Ok(&self.graph.states[self.state(operand)?.0 as usize]);
+        let (keys, values) = (decl(1)?, decl(2)?);
+        if keys.addressing != values.addressing {
+            return Err(self.mismatch("keys and values should keep the same rows".into()));
+        }
+        match keys.addressing {
+            Addressing::Append => {}
+            Addressing::Ring { window: kept } if window.is_some_and(|window| window <= kept) => {}
+            kept => {
+                let window = window.map_or("all rows".into(), |window| format!("{window} rows"));
+                return Err(self.mismatch(format!("{window} of states that keep {kept}")));
+            }
+        }
+        let (keys, values) = (&keys.row, &values.row);
         self.ids(3, RunDim::Tokens)?;
         self.ids(4, RunDim::Tokens)?;
         let ([heads, size], [kv, key_size], [v_heads, v_size]) =

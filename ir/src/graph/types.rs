@@ -175,6 +175,11 @@ impl Addressing {
         }
     }
 
+    /// Whether a slot has fewer rows than positions, so that later ones take the rows of earlier ones.
+    pub fn comes_round(self, context: u32, chunk: u32) -> bool {
+        matches!(self, Addressing::Ring { .. }) && self.rows(context, chunk) < context
+    }
+
     /// Rows of each slot, where a sequence has up to `context` positions and a step up to `chunk`
     /// tokens.
     pub fn rows(self, context: u32, chunk: u32) -> u32 {

@@ -16,6 +16,7 @@ mod diff;
 mod explain;
 mod extent;
 mod identity;
+mod mark;
 mod predict;
 mod rewind;
 mod saved;
@@ -29,6 +30,7 @@ pub use diff::{Change as KernelChange, Diff, Figure, FusionChange, Input as Diff
 pub use explain::{Explanation, NameError, Step};
 pub use extent::{Extent, StepDims};
 pub use identity::identity;
+pub use mark::{mark, marked_op};
 pub use predict::{Bound, Prediction, predict};
 pub use rewind::Rewind;
 pub use saved::SavedError;
@@ -61,6 +63,9 @@ pub struct Plan {
     pub device: DeviceFacts,
     /// How far the states of a slot can go back.
     pub rewind: Rewind,
+    /// Bytes of states for each position of the context, over all slots; the rest have a fixed number
+    /// of rows.
+    pub position_bytes: u64,
     /// All device memory.
     pub buffers: Vec<Buffer>,
     /// Where the step's inputs and results are.
@@ -238,8 +243,13 @@ pub struct Io {
     pub live: BufferId,
     /// [`crate::sampling::SLOT_WORDS`] words a slot: sampling parameters and history.
     pub sampler: BufferId,
-    /// `u32[slots, 4]`: token, [`crate::sampling::Status`], the slot's tokens so far, 0.
+    /// `u32[RECORDS, slots, 4]` with [`crate::sampling::RECORDS`]: token,
+    /// [`crate::sampling::Status`], the slot's tokens so far, 0. A ring: a step's records lie where
+    /// `drawn` says.
     pub sampled: BufferId,
+    /// `u32[slots]`: records written for the slot, which the sampling programs count. The next goes
+    /// to this place of `sampled`, modulo its length.
+    pub drawn: BufferId,
     /// `u32[1 + n]`: the number of stop tokens and their ids; room for
     /// [`crate::sampling::MAX_STOP_TOKENS`].
     pub stop: BufferId,

@@ -134,6 +134,7 @@ impl Plan {
             io.live,
             io.sampler,
             io.sampled,
+            io.drawn,
             io.stop,
         ];
         all.into_iter().try_for_each(|id| self.verify_buffer("io", id))

@@ -90,12 +90,16 @@ impl Maker {
     }
 
     fn state(&mut self, row: &[u64]) -> ValueId {
+        let all = [Addressing::Append, Addressing::Ring { window: 7 }];
+        let addressing = self.one_of(&all);
+        self.kept(row, addressing)
+    }
+
+    fn kept(&mut self, row: &[u64], addressing: Addressing) -> ValueId {
         let name = format!("{}{}", self.one_of(&NAMES), self.graph.states.len());
         let takes = |format: &StateFormat| format.takes(row);
         let formats: Vec<StateFormat> = StateFormat::ALL.into_iter().filter(takes).collect();
         let format = self.one_of(&formats);
-        let all = [Addressing::Append, Addressing::Ring { window: 7 }];
-        let addressing = self.one_of(&all);
         self.state_of(format, row, addressing, name)
     }
 
@@ -231,12 +235,14 @@ impl Maker {
     fn attention(&mut self, x: ValueId, [slot, position]: [ValueId; 2]) -> ValueId {
         let (q, _) = self.heads(x);
         let row = self.tensor(q).dims;
-        let cached = [0, 1].map(|_| {
-            let state = self.state(&row);
-            self.add(Op::Append, &[state, q, slot, position])
-        });
         let scale = self.float();
         let window = self.next().is_multiple_of(2).then(|| self.next().max(1));
+        let of_window = window.map_or(Addressing::Append, |window| Addressing::Ring { window });
+        let addressing = self.one_of(&[Addressing::Append, of_window]);
+        let cached = [0, 1].map(|_| {
+            let state = self.kept(&row, addressing);
+            self.add(Op::Append, &[state, q, slot, position])
+        });
         let softcap = self.next().is_multiple_of(2).then(|| self.float());
         let alibi = self.next().is_multiple_of(2).then(|| self.float());
         let spec = Attention { scale, window, softcap, alibi };

@@ -164,7 +164,7 @@ impl AttentionKernel {
                 ("key_row", &number(row_stride(key_size))),
                 ("value_row", &number(row_stride(value_size))),
                 ("loads", &loads),
-                ("cache_row", &cache_row(self.rows)),
+                ("cache_row", &row_function("cache_row", self.rows)),
             ],
         );
         let own = holes.iter().map(|(name, text)| (*name, text.as_str()));
@@ -216,7 +216,11 @@ impl CacheRows {
 /// The function of slot and position that finds a row of a state: the only place that knows where
 /// rows lie.
 pub fn cache_row(rows: CacheRows) -> String {
-    let (name, each) = (rows.name(), rows.rows);
+    row_function(&rows.name(), rows)
+}
+
+fn row_function(name: &str, rows: CacheRows) -> String {
+    let each = rows.rows;
     let position = if rows.ring { format!("position % {each}u") } else { "position".into() };
     format!(
         "fn {name}(slot: u32, position: u32) -> u32 {{ return slot * {each}u + {position}; }}\n"

@@ -1,6 +1,6 @@
 // What both sampling kernels share: reading logits, telling numbers from what is none, and ending a
-// step. The header above declares VOCABULARY, CONTEXT, SLOTS, THREADS, SLOT_WORDS, HISTORY and
-// `words`, which reads four logits as bits.
+// step. The header above declares VOCABULARY, CONTEXT, SLOTS, THREADS, SLOT_WORDS, HISTORY,
+// RECORDS and `words`, which reads four logits as bits.
 
 const GROUPS: u32 = (VOCABULARY + 3u) / 4u;
 const MINUS_INFINITY: u32 = 0xff800000u;
@@ -75,11 +75,15 @@ fn end(row: u32, facts: vec4<u32>, token: u32, finite: bool) {
 }
 
 fn report(slot: u32, token: u32, status: u32, position: u32) {
-    let drawn = status != NOT_FINITE && status != IDLE;
-    sampled[4u * slot] = select(0u, token, drawn);
-    sampled[4u * slot + 1u] = status;
-    sampled[4u * slot + 2u] = select(position + 1u, position + 2u, drawn);
-    sampled[4u * slot + 3u] = 0u;
+    let some = status != NOT_FINITE && status != IDLE;
+    // A count for each slot, as no workgroup may change what another reads.
+    let count = drawn[slot];
+    drawn[slot] = count + 1u;
+    let record = 4u * ((count % RECORDS) * SLOTS + slot);
+    sampled[record] = select(0u, token, some);
+    sampled[record + 1u] = status;
+    sampled[record + 2u] = select(position + 1u, position + 2u, some);
+    sampled[record + 3u] = 0u;
 }
 
 fn remember(slot: u32, token: u32) {

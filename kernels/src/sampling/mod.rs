@@ -2,10 +2,11 @@
 //!
 //! One workgroup handles one row of logits. With `r` the row, `n = out_rows[r]` is the token row it
 //! belongs to, `slots[n]` its slot and `positions[n]` the position of that token. The kernels write
-//! the slot's record in `sampled` and, at index `slot`, what the decode program reads next, so a
-//! plan with one slot goes from prefill to decode, and from decode to decode, without the host. A
-//! plan with several slots prefills them one at a time; the host writes their inputs together
-//! afterwards, and decode steps follow each other without it.
+//! the slot's record in `sampled`, at the place of its ring that `drawn` counts, and, at index
+//! `slot`, what the decode program reads next, so a plan with one slot goes from prefill to decode,
+//! and from decode to decode, without the host. A plan with several slots prefills them one at a
+//! time; the host writes their inputs together afterwards, and decode steps follow each other
+//! without it.
 //!
 //! Both kernels bind the buffers that [`buffers`] gives. `greedy` only reads `logits`; `sample`
 //! changes penalised logits and puts them back. Their grid is one workgroup a row: `[R, 1, 1]`.
@@ -30,13 +31,13 @@
 use crate::template::fill;
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::plan::{Access, BufferId, Io, Kernel, KernelBinding};
-use quarrel_ir::sampling::{HISTORY, SLOT_WORDS};
+use quarrel_ir::sampling::{HISTORY, RECORDS, SLOT_WORDS};
 
 /// A binding's name, and the buffer of a plan that it stands for.
 type Bound = (&'static str, fn(&Io) -> BufferId);
 
 /// The kernels' bindings, in order.
-const BINDINGS: [Bound; 10] = [
+const BINDINGS: [Bound; 11] = [
     ("logits", |io| io.logits),
     ("stop", |io| io.stop),
     ("sampler", |io| io.sampler),
@@ -47,10 +48,11 @@ const BINDINGS: [Bound; 10] = [
     ("step", |io| io.step),
     ("live", |io| io.live),
     ("sampled", |io| io.sampled),
+    ("drawn", |io| io.drawn),
 ];
 
 /// The buffers that both kernels bind, whole, in order.
-pub fn buffers(io: &Io) -> [BufferId; 10] {
+pub fn buffers(io: &Io) -> [BufferId; 11] {
     BINDINGS.map(|(_, buffer)| buffer(io))
 }
 
@@ -160,7 +162,8 @@ fn constants(sizes: &Sizes, threads: u32) -> String {
     format!(
         "\nconst VOCABULARY: u32 = {vocabulary}u;\nconst CONTEXT: u32 = {context}u;\n\
          const SLOTS: u32 = {slots}u;\nconst THREADS: u32 = {threads}u;\n\
-         const SLOT_WORDS: u32 = {SLOT_WORDS}u;\nconst HISTORY: u32 = {HISTORY}u;\n\n"
+         const SLOT_WORDS: u32 = {SLOT_WORDS}u;\nconst HISTORY: u32 = {HISTORY}u;\n\
+         const RECORDS: u32 = {RECORDS}u;\n\n"
     )
 }
 

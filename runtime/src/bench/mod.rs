@@ -24,9 +24,6 @@ use quarrel_ir::plan::{Phase, StepDims};
 use quarrel_ir::sampling::Status;
 use std::time::{Duration, Instant};
 
-/// Steps under way at once.
-const AHEAD: usize = 4;
-
 /// A program with the dims it is run at.
 type Program = (Phase, StepDims);
 
@@ -113,20 +110,16 @@ impl Session {
         fits(depth as usize + steps as usize + 1, engine.plan().options.context)?;
         let step = BenchStep::Decode { depth }.write(engine)?;
         engine.ready(&step)?;
-        let mut ring = Ring::new(engine, AHEAD)?;
+        let mut ring = Ring::new(engine, self.steps_at_once)?;
         engine.wait()?;
         let start = Instant::now();
-        let mut submitted = 0;
-        for _ in 0..steps {
-            while submitted < steps && ring.has_room() {
-                ring.submit(engine, &step)?;
-                submitted += 1;
+        ring.begin();
+        let mut left = steps as usize;
+        while left > 0 || ring.is_under_way() {
+            while left > 0 && ring.has_room() {
+                left -= ring.submit_some(engine, &step, left)? as usize;
             }
-            let records = ring.receive(engine)?;
-            if records.iter().any(|record| Status::from_word(record.status) != Some(Status::Live)) {
-                return Err(RuntimeError::NotFinite(NotFinite { kernel: None }));
-            }
-            ring.recycle(records);
+            receive(engine, &mut ring)?;
         }
         Ok(start.elapsed())
     }
@@ -157,6 +150,16 @@ impl Session {
 }
 
 /// Writes the inputs of a decode step in which all slots are live; stop tokens there are none.
+/// Reads the records of the oldest submission.
+fn receive(engine: &Engine, ring: &mut Ring) -> Result<(), RuntimeError> {
+    let records = ring.receive(engine)?;
+    if records.iter().any(|record| Status::from_word(record.status) != Some(Status::Live)) {
+        return Err(RuntimeError::NotFinite(NotFinite { kernel: None }));
+    }
+    ring.recycle(records);
+    Ok(())
+}
+
 fn write_decode(engine: &Engine, depth: u32) -> StepDims {
     let plan = engine.plan();
     let (io, slots) = (&plan.io, plan.options.slots);

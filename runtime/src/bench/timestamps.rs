@@ -35,9 +35,8 @@ fn time_part(engine: &Engine, part: &[At]) -> Result<Vec<f64>, RuntimeError> {
             pass.write_timestamp(&queries.set, query);
         }
     }
-    queries.resolve(&mut encoder);
     engine.gpu().queue.submit([encoder.finish()]);
-    let times = queries.read(engine)?;
+    let times = queries.read(engine, part.len() as u32 + 1)?;
     // Windows of two have two.
     Ok(times.windows(2).map(|pair| (pair[1] - pair[0]).max(0.0)).collect())
 }
@@ -46,7 +45,6 @@ fn time_part(engine: &Engine, part: &[At]) -> Result<Vec<f64>, RuntimeError> {
 pub(super) struct Queries {
     pub(super) set: wgpu::QuerySet,
     resolved: wgpu::Buffer,
-    count: u32,
 }
 
 impl Queries {
@@ -63,17 +61,16 @@ impl Queries {
             usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
-        Queries { set, resolved, count }
+        Queries { set, resolved }
     }
 
-    /// Has the timestamps written to the buffer.
-    pub(super) fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
-        encoder.resolve_query_set(&self.set, 0..self.count, &self.resolved, 0);
-    }
-
-    /// The timestamps in microseconds after the first, when all that was submitted is done.
-    pub(super) fn read(&self, engine: &Engine) -> Result<Vec<f64>, RuntimeError> {
-        let words = read_words(engine.gpu(), &self.resolved, 0, 2 * self.count as usize)?;
+    /// The first `count` timestamps, which have been submitted, in microseconds after the first of
+    /// them, when all that was submitted is done.
+    pub(super) fn read(&self, engine: &Engine, count: u32) -> Result<Vec<f64>, RuntimeError> {
+        let mut encoder = engine.gpu().device.create_command_encoder(&Default::default());
+        encoder.resolve_query_set(&self.set, 0..count, &self.resolved, 0);
+        engine.gpu().queue.submit([encoder.finish()]);
+        let words = read_words(engine.gpu(), &self.resolved, 0, 2 * count as usize)?;
         let ticks: Vec<u64> =
             words.chunks_exact(2).map(|w| u64::from(w[0]) | u64::from(w[1]) << 32).collect();
         let us = f64::from(engine.gpu().queue.get_timestamp_period()) / 1e3;

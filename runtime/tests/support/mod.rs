@@ -66,6 +66,7 @@ impl Builder {
             options,
             device: gpu().facts(),
             rewind: Rewind::All,
+            position_bytes: 0,
             buffers: Vec::new(),
             io: Io {
                 tokens: BufferId(0),
@@ -77,7 +78,8 @@ impl Builder {
                 live: BufferId(6),
                 sampler: BufferId(7),
                 sampled: BufferId(8),
-                stop: BufferId(9),
+                drawn: BufferId(9),
+                stop: BufferId(10),
             },
             kernels: Vec::new(),
             programs: Vec::new(),
@@ -95,7 +97,8 @@ impl Builder {
             ("logits", rows * vocabulary),
             ("live", slots),
             ("sampler", sampler),
-            ("sampled", 4 * slots),
+            ("sampled", 4 * slots * quarrel_ir::sampling::RECORDS),
+            ("drawn", slots),
             ("stop", stop),
         ];
         for (name, words) in io {

@@ -29,7 +29,8 @@ use llama::Versus;
 use measure::{Bench, Test};
 use quarrel_ir::facts::{DeviceFacts, Speeds};
 use quarrel_ir::plan::{Phase, PlanOptions};
-use quarrel_runtime::{BenchStep, Gpu, KernelClock};
+use quarrel_ir::sampling::RECORDS;
+use quarrel_runtime::{BenchStep, Gpu, KernelClock, StepsAtOnce};
 use report::Sample;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -71,6 +72,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "1", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..=MOST_SEQUENCES))]
     batch_size: Vec<u32>,
+    /// Decode steps of a submission; left out, as many as take a few milliseconds
+    #[arg(long, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(RECORDS)))]
+    steps_at_once: Option<u32>,
     /// Show what each kernel takes of a step beside what it is predicted to take, the one that loses most
     /// first; by timestamps where the device writes them between dispatches, else by repetition
     #[arg(long, value_name = "CLOCK", value_enum, num_args = 0..=1, require_equals = true,
@@ -282,7 +287,10 @@ impl<'a> Run<'a> {
             None => GpuModel::compile(&self.model.graph, gpu, &options)?,
         };
         let phases = [Phase::Prefill, Phase::Greedy, Phase::Decode];
-        let session = compiled.load(self.model.source.weights(), &phases)?;
+        let mut session = compiled.load(self.model.source.weights(), &phases)?;
+        if let Some(steps) = self.args.steps_at_once {
+            session.set_steps_at_once(StepsAtOnce::Fixed(steps));
+        }
         session.engine().compile(&phases)?;
         Ok(Bench { session, reps: self.args.reps })
     }

@@ -70,6 +70,7 @@ pub(super) fn splits(tests: &[Test]) -> Option<Table> {
         "test",
         "depth",
         "batch",
+        "steps at once",
         "step",
         "device busy",
         "of it sampling",
@@ -81,13 +82,15 @@ pub(super) fn splits(tests: &[Test]) -> Option<Table> {
     let mut any = false;
     for (test, split) in split {
         any = true;
-        let StepSplit { step_us, record_us, busy_us, gap_us, sampling_us } = split;
+        let StepSplit { steps_per_submission, step_us, record_us, busy_us, gap_us, sampling_us } =
+            split;
         let known = |us: Option<f64>| us.map_or("not known".into(), |us| format!("{us:.1}"));
         let share = gap_us.filter(|_| step_us > 0.0).map(|gap| 1e2 * gap / step_us);
         table.row([
             test.name.into(),
             test.depth.to_string(),
             test.batch.to_string(),
+            format!("{steps_per_submission:.1}"),
             format!("{step_us:.1}"),
             known(busy_us),
             known(sampling_us),

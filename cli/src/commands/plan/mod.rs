@@ -12,6 +12,7 @@
 //! | `what_if.rs` | what a change is predicted to bring |
 //! | `stages.rs` | what the compiler's passes leave and change |
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
+//! | `html/` | the plan as one page |
 //! | `kernel.rs` | kernel text in WGSL, MSL or SPIR-V |
 
 mod barriers;
@@ -19,6 +20,7 @@ mod compare;
 mod dot;
 mod explain;
 mod fold;
+mod html;
 mod kernel;
 mod memory;
 mod stages;
@@ -46,7 +48,7 @@ use std::path::{Path, PathBuf};
     after_help = "Examples:\n  quarrel plan smollm2\n  quarrel plan smollm2 --phase prefill \
 --no-fuse\n  quarrel plan smollm2 --kernel product_1 --emit msl\n  quarrel devices --json > \
 facts.json; quarrel plan smollm2 --for facts.json --json\n  quarrel plan smollm2 --format dot | dot \
--Tsvg > plan.svg\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan smollm2 --what-if split=8 --what-if ctx=8192\n  quarrel plan diff smollm2 \"smollm2 --no-fuse\"\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
+-Tsvg > plan.svg\n  quarrel plan smollm2 --format html --output plan.html\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan smollm2 --what-if split=8 --what-if ctx=8192\n  quarrel plan diff smollm2 \"smollm2 --no-fuse\"\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
 quarrel plan smollm2 --save smollm2.plan; quarrel run smollm2 --plan smollm2.plan \"Hello\""
 )]
 pub(crate) struct Args {
@@ -60,6 +62,9 @@ pub(crate) struct Args {
     /// How to show the plan
     #[arg(long, value_enum, default_value_t = View::Text)]
     format: View,
+    /// Write the page of --format html to a file
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// The plan as JSON: the same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -163,6 +168,8 @@ enum View {
     Json,
     /// For Graphviz
     Dot,
+    /// One page for a browser, which needs no other file and no network
+    Html,
 }
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
@@ -197,6 +204,9 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
 }
 
 fn show(args: &Args, model: &str, plan: &Plan) -> Result<()> {
+    if args.output.is_some() && (args.format != View::Html || args.json) {
+        return Err(CliError::user("--output is for the page: add --format html"));
+    }
     let program = plan.program(args.phase.planned()).ok_or_else(|| {
         CliError::Failure("a bug in Quarrel, please report it: the plan lacks a program".into())
     })?;
@@ -221,7 +231,33 @@ fn show(args: &Args, model: &str, plan: &Plan) -> Result<()> {
         View::Text => output::text(&text::plan(model, plan, program)),
         View::Json => output::text(&format!("{}\n", plan.to_json()?)),
         View::Dot => output::text(&dot::program(plan, program)),
+        View::Html => output::write(args.output.as_deref(), &page(args, model, plan)?),
     }
+}
+
+/// The page, beside which stands what each op costs by itself.
+fn page(args: &Args, name: &str, plan: &Plan) -> Result<String> {
+    let Subject { model, plan: asked, .. } = &args.subject;
+    let model = Model::bind(name, model.source(&asked.mapping)?, asked)?;
+    // A plan from a file says nothing of what was fused but the ops.
+    if plan::identity(&model.graph, &plan.device, &plan.options) != plan.identity {
+        return Err(CliError::user(
+            "the plan was made from another graph than the architecture file describes: name the \
+             one that it was made with (--arch), or compile it again",
+        ));
+    }
+    let op_by_op = PlanOptions { fuse: false, ..plan.options.clone() };
+    // What does not fit a device op by op is shown without this.
+    let unfused = quarrel_compiler::compile(&model.graph, &plan.device, &op_by_op).ok();
+    let page = html::Page {
+        model: name,
+        graph: &quarrel_compiler::canonical(&model.graph)?,
+        plan,
+        unfused: unfused.as_ref(),
+        measured: &[],
+    };
+    html::page(&page)
+        .map_err(|why| CliError::Failure(format!("a bug in Quarrel, please report it: {why}")))
 }
 
 /// The device facts in a file: what `quarrel devices --json` prints.

@@ -121,18 +121,26 @@ fn attention(call: &mut Call<'_, '_>) -> Result<Value> {
         }
     }
     let number = call.eval.next_stateful();
-    let keys = append(call, "k", number, k)?;
-    let values = append(call, "v", number, v)?;
+    // Of a window only the rows that it reaches are kept.
+    let kept = window.map_or(Addressing::Append, |window| Addressing::Ring { window });
+    let keys = append(call, "k", number, k, kept)?;
+    let values = append(call, "v", number, v, kept)?;
     let (slot, position) = (call.eval.input(Input::Slot), call.eval.input(Input::Position));
     let op = Op::Attention(Attention { scale, window, softcap, alibi });
     call.emit(op, &[q, keys, values, slot, position]).map(Value::Tensor)
 }
 
 /// The state of this attention with the rows of `x` added.
-fn append(call: &mut Call<'_, '_>, name: &str, number: u32, x: ValueId) -> Result<ValueId> {
+fn append(
+    call: &mut Call<'_, '_>,
+    name: &str,
+    number: u32,
+    x: ValueId,
+    addressing: Addressing,
+) -> Result<ValueId> {
     let row = call.eval.tensor_type(x).dims;
     let site = Site { span: call.expr.span, values: &[] };
-    let kept = (StateFormat::F16, Addressing::Append);
+    let kept = (StateFormat::F16, addressing);
     let state = call.eval.state(name, number, &row, kept, &site)?;
     let (slot, position) = (call.eval.input(Input::Slot), call.eval.input(Input::Position));
     call.emit(Op::Append, &[state, x, slot, position])
