@@ -90,6 +90,8 @@ pub(super) fn of(page: &Page<'_>) -> Vec<ProgramData> {
 fn one(page: &Page<'_>, program: &Program, measured: &[Option<f64>]) -> ProgramData {
     let plan = page.plan;
     let step = Step::of(plan, program);
+    let typical = plan.typical(program.phase);
+    let times = plan.predict(program.phase, typical.dims, typical.context).unwrap_or_default();
     let after = dependencies(plan, program);
     let dispatches = program.dispatches.iter().zip(after).enumerate();
     let op_by_op = page.unfused.and_then(|unfused| unfused.program(program.phase)).map(|other| {
@@ -121,7 +123,7 @@ fn one(page: &Page<'_>, program: &Program, measured: &[Option<f64>]) -> ProgramD
                     bytes,
                     weight_bytes: dispatch.cost.weight_bytes,
                     flops,
-                    predicted: predicted(plan, bytes),
+                    predicted: times.get(index).map(|time| (time.us, time.bound.name().into())),
                     measured: measured.get(index).copied().flatten(),
                     bindings: bindings(plan, program, index, dispatch),
                     after,
@@ -138,16 +140,6 @@ const fn place(place: Place) -> u8 {
         Place::Anchor => 1,
         Place::Epilogue => 2,
     }
-}
-
-/// The least microseconds that a dispatch takes which moves `bytes`, where the device's speed is
-/// known, and what bounds it.
-fn predicted(plan: &Plan, bytes: u64) -> Option<(f64, String)> {
-    let speed = plan.device.copy_bytes_per_s.filter(|speed| *speed > 0.0)?;
-    let moving = bytes as f64 / speed * 1e6;
-    let empty = plan.device.dispatch_us.unwrap_or(0.0);
-    let bound = if moving > empty { "memory" } else { "dispatch" };
-    Some((moving.max(empty), bound.into()))
 }
 
 /// What each binding of dispatch `index` is.
