@@ -32,6 +32,7 @@ mod progress;
 mod saved;
 mod store;
 mod text;
+mod trace;
 
 use clap::Parser;
 use std::process::ExitCode;

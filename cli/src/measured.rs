@@ -34,7 +34,5 @@ pub(crate) fn measure(gpu: &Gpu) -> Result<DeviceFacts> {
 /// If the device fails.
 pub(crate) fn facts_or_measure(gpu: &Gpu) -> Result<DeviceFacts> {
     let facts = facts(gpu);
-    // Speeds that an older version kept lack some.
-    let whole = facts.speeds.known() && !facts.speeds.copies.is_empty();
-    if whole { Ok(facts) } else { measure(gpu) }
+    if facts.speeds.known() { Ok(facts) } else { measure(gpu) }
 }

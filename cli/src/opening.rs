@@ -12,6 +12,8 @@ use crate::text::Text;
 use quarrel_ir::graph::Graph;
 use quarrel_ir::plan::{Phase, Plan, PlanOptions};
 use quarrel_models::arch::context_length;
+use quarrel_runtime::Tracer;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A model on its way.
@@ -27,6 +29,7 @@ pub(crate) struct Opening<'a> {
     what: What,
     plan: &'a PlanArgs,
     started: Instant,
+    tracer: Option<Arc<Tracer>>,
     text: Option<Pending<Result<Text>>>,
     device: Option<Pending<Result<Device>>>,
 }
@@ -83,7 +86,21 @@ impl<'a> Opening<'a> {
         };
         let trained = context_length(source.facts());
         let (name, text, device) = (name.into(), Some(text), Some(device));
-        Ok(Opening { name, source, vocabulary, trained, what, plan, started, text, device })
+        let tracer = None;
+        Ok(Opening { name, source, vocabulary, trained, what, plan, started, tracer, text, device })
+    }
+
+    /// Has what follows traced, from the beginning of the command on.
+    pub(crate) fn start_trace(&mut self) -> Result<()> {
+        if self.plan.is_reference() {
+            return Err(CliError::user(
+                "--trace needs a GPU: the reference interpreter has no steps",
+            ));
+        }
+        let tracer = Tracer::since(self.started);
+        tracer.until_now("open the model");
+        self.tracer = Some(Arc::new(tracer));
+        Ok(())
     }
 
     /// Positions of a session, where nothing but the options and the model, or the saved plan,
@@ -133,7 +150,12 @@ impl<'a> Opening<'a> {
 
     fn compile_with(&mut self, options: &PlanOptions) -> Result<Compiled> {
         let device = self.device.take().ok_or_else(|| once("device"))?.wait()?;
+        let device = match (device, &self.tracer) {
+            (Device::Gpu(gpu), Some(tracer)) => Device::Gpu(gpu.traced_by(Arc::clone(tracer))),
+            (device, _) => device,
+        };
         let start = Instant::now();
+        let compiling = self.tracer.as_ref().map(|tracer| tracer.begin("compile the plan"));
         let kind = match (device, &mut self.what) {
             (Device::Reference, What::Graph(_)) => {
                 Kind::Reference { context: options.context, chunk: options.chunk }
@@ -147,6 +169,7 @@ impl<'a> Opening<'a> {
                 Kind::Gpu(Box::new(GpuModel::of(Plan::clone(plan), gpu)))
             }
         };
+        drop(compiling);
         let time = start.elapsed();
         self.note_context();
         Ok(Compiled { kind, time })

@@ -113,6 +113,11 @@ fn a_kernel_can_be_read() {
     let shown = text(&mut browser, ".code .text");
     let wgsl = kernel["wgsl"].as_str().unwrap();
     assert!(wgsl.contains("// [0] rms_normalize"), "the compiler marks lines");
+    let name = kernel["name"].as_str().unwrap();
+    let model = bench.path().join("tiny.gguf").display().to_string();
+    let facts = facts(&bench);
+    let printed = bench.run(&["plan", &model, "--for", &facts, "--kernel", name]).ok();
+    assert!(printed.contains(" // %4 rms_normalize x\n"), "with the values' names: {printed}");
     let unmarked = |line: &str| line.split(" // [").next().unwrap().to_string();
     let plain: Vec<String> = wgsl.split('\n').map(unmarked).collect();
     assert_eq!(shown, plain.join("\n"));

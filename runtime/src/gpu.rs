@@ -4,6 +4,7 @@ use crate::error::RuntimeError;
 use crate::faults::Faults;
 use crate::probe;
 use crate::quiet::quietly;
+use crate::trace::Tracer;
 use quarrel_ir::facts::{DeviceFacts, DeviceKind, Speeds};
 use std::sync::Arc;
 
@@ -49,9 +50,20 @@ pub struct Gpu {
     pub(crate) adapter: wgpu::Adapter,
     pub(crate) faults: Arc<Faults>,
     facts: Arc<DeviceFacts>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 impl Gpu {
+    /// The same device, with what is done on it told to `tracer`.
+    pub fn traced_by(self, tracer: Arc<Tracer>) -> Gpu {
+        Gpu { tracer: Some(tracer), ..self }
+    }
+
+    /// Who is told what is done on the device.
+    pub(crate) fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracer.as_ref()
+    }
+
     /// Opens an adapter and probes its subgroup size.
     ///
     /// `selector` is an index into [`adapters`], part of a name, or a backend's name, in any case;
@@ -91,7 +103,7 @@ impl Gpu {
         })?;
         let faults = Faults::watch(&device, &summary.name);
         let facts = Arc::new(facts_of(&adapter, summary, features));
-        let mut gpu = Gpu { device, queue, adapter, faults, facts };
+        let mut gpu = Gpu { device, queue, adapter, faults, facts, tracer: None };
         let subgroup_size = probe::subgroup_size(&gpu)?;
         gpu.facts = Arc::new(DeviceFacts { subgroup_size, ..(*gpu.facts).clone() });
         Ok(gpu)
@@ -109,10 +121,13 @@ impl Gpu {
     /// If the device fails.
     pub fn measure(&self) -> Result<Speeds, RuntimeError> {
         // Figures that mean something, and that are the same after a trip through JSON.
+        let us = |us: f64| (1e3 * us).round() / 1e3;
+        let mut copies = probe::copies(self)?;
+        copies.iter_mut().for_each(|copy| copy.us = us(copy.us));
         Ok(Speeds {
             copy_bytes_per_s: Some(probe::copy_bytes_per_s(self)?.round()),
-            dispatch_us: Some((probe::dispatch_us(self)? * 1e3).round() / 1e3),
-            copies: probe::copies(self)?,
+            dispatch_us: Some(us(probe::dispatch_us(self)?)),
+            copies,
             workgroup_bytes_per_s: Some(probe::workgroup_bytes_per_s(self)?.round()),
             flops_per_s: Some(probe::flops_per_s(self)?.round()),
             matrix_flops_per_s: probe::matrix_flops_per_s(self)?.map(f64::round),

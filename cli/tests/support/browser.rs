@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -19,6 +20,9 @@ const KNOWN: [&str; 5] = [
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// One browser at a time: they are heavy, and one test takes times.
+static ONE: Mutex<()> = Mutex::new(());
+
 /// A browser with one page.
 pub struct Browser {
     child: Child,
@@ -29,6 +33,7 @@ pub struct Browser {
     /// What the page reported, in order.
     pub events: Vec<Value>,
     _profile: TempDir,
+    _one: MutexGuard<'static, ()>,
 }
 
 impl Browser {
@@ -44,6 +49,8 @@ impl Browser {
             println!("NOT TESTED in a browser: there is none of {KNOWN:?}");
             return None;
         };
+        // Another test that failed has left nothing that matters.
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let profile = TempDir::new().unwrap();
         // The protocol is spoken through descriptors 3 and 4.
         let mut child = Command::new("sh")
@@ -79,6 +86,7 @@ impl Browser {
             calls: 0,
             events: Vec::new(),
             _profile: profile,
+            _one: one,
         };
         let page = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": page["targetId"], "flatten": true });

@@ -4,8 +4,8 @@ use super::bindings::{IoBuffer, Resource};
 use super::{Context, Launch, shapes};
 use crate::error::CompileError;
 use crate::region::{Region, storage};
-use quarrel_ir::graph::{Attention, Op, RunDim, StateId, Type, ValueId};
-use quarrel_ir::plan::{Access, Cost, Extent, Phase};
+use quarrel_ir::graph::{Attention, Op, RunDim, StateFormat, StateId, Type, ValueId};
+use quarrel_ir::plan::{Access, Cost, Phase, Precision};
 use quarrel_kernels::attention::AttentionKernel;
 use quarrel_kernels::shader::Binding;
 
@@ -43,16 +43,12 @@ pub fn lower(
         shader: kernel.shader(),
         bindings,
         resources,
-        grid: [
-            Extent::Const(kernel.heads / kernel.shape.heads()),
-            Extent::Tiles { dim: RunDim::Tokens, tile: kernel.shape.tokens(), times: 1 },
-            Extent::Const(kernel.shape.splits()),
-        ],
+        grid: kernel.grid(),
         cost: Cost {
             token_bytes: 4 * heads * key_size + left,
             context_bytes: operands.row_bytes,
             context_flops: 2 * width,
-            window: operands.attention.window.map(u64::from),
+            window: operands.attention.window,
             one_sequence: context.phase == Phase::Prefill,
             ..Cost::default()
         },
@@ -124,6 +120,11 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         positions: operands.attention.window.unwrap_or(u32::MAX).min(context.options.context),
         slots: context.options.slots,
         split: context.options.split,
+        tokens: context.options.step_tokens(),
+        matrices: context.options.precision == Precision::Auto
+            && [operands.keys, operands.values]
+                .iter()
+                .all(|state| context.state_format(*state) != StateFormat::Q8),
     };
     let mut own = super::Bindings::default();
     let count = context.count(RunDim::Tokens, &mut own);

@@ -4,6 +4,8 @@
 //! and a workgroup is one subgroup. GPUs want enough subgroups to hide latency, so a subgroup holds
 //! few rows when there are few altogether.
 
+mod flash;
+
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::plan::Phase;
@@ -97,11 +99,7 @@ const TILES_32: [Tile; 5] = [
 /// Large tiles read memory less often; small ones give every processor something to do.
 fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape> {
     let subgroup = device.subgroup_size;
-    let square = |size: &u32| device.matrix_shapes.contains(&(*size, *size, *size));
-    let size = [16, 8].into_iter().find(square)?;
-    if !needs.matrices || !device.shader_f16 {
-        return None;
-    }
+    let size = matrix_size(device).filter(|_| needs.matrices)?;
     let made = |&(tokens, tile, subgroups, depth): &Tile| {
         let held = (tokens / size / subgroups.0, tile / size / subgroups.1);
         let matrices = Matrices { size, subgroups, held, depth };
@@ -124,6 +122,12 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
     let fitting: Vec<_> = tiles.iter().filter_map(made).collect();
     let enough = fitting.iter().find(|(_, groups)| *groups >= ENOUGH_GROUPS);
     enough.or(fitting.last()).map(|(shape, _)| *shape)
+}
+
+/// Rows and columns of the cooperative matrices that kernels use on a device.
+fn matrix_size(device: &DeviceFacts) -> Option<u32> {
+    let square = |size: &u32| device.matrix_shapes.contains(&(*size, *size, *size));
+    [16, 8].into_iter().find(square).filter(|_| device.shader_f16)
 }
 
 /// Most chunks that a lane reads ahead: each is four registers or more, and what is not in flight in
@@ -210,11 +214,19 @@ pub struct AttentionNeeds {
     pub slots: u32,
     /// Workgroups that are to share the positions of a token, where somebody says how many.
     pub split: Option<u32>,
+    /// Most tokens of a step.
+    pub tokens: u32,
+    /// Whether cooperative matrices may be used: they round queries, keys, values and weights to
+    /// F16.
+    pub matrices: bool,
 }
 
 /// The shape of attention.
 pub fn attention(device: &DeviceFacts, needs: &AttentionNeeds) -> attention::Shape {
     let decode_on_gpu = device.kind != DeviceKind::Cpu && needs.phase != Phase::Prefill;
+    if let Some(flash) = flash::flash(device, needs) {
+        return attention::Shape::Flash(flash);
+    }
     match quads(device, needs).filter(|_| decode_on_gpu) {
         Some(quads) => attention::Shape::Quads(quads),
         None => attention::Shape::Tiles(tiles(device, needs)),

@@ -22,11 +22,9 @@ pub struct Cost {
     pub token_flops: u64,
     /// Floating-point operations for each token and each position of its context.
     pub context_flops: u64,
-    /// Positions that a token sees at most, where that is fewer than its context.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window: Option<u64>,
+    /// Positions of a token's context that count at most: those of a window.
+    pub window: Option<u32>,
     /// Whether all tokens of a step are of one sequence, so that its states are read once for all.
-    #[serde(default)]
     pub one_sequence: bool,
 }
 
@@ -45,7 +43,7 @@ impl Cost {
     }
 
     fn seen(&self, context: u64) -> u64 {
-        context.min(self.window.unwrap_or(u64::MAX))
+        self.window.map_or(context, |window| context.min(window.into()))
     }
 }
 

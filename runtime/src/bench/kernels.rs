@@ -7,7 +7,7 @@
 //! may be left-overs of other kernels. A kernel that finds its rows by what it reads must not be run
 //! on these: its dispatches are repeated in their places in whole steps.
 
-use super::{At, BenchStep, Program, timestamps};
+use super::{At, BenchStep, Program, median, timestamps};
 use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::session::Session;
@@ -244,9 +244,4 @@ fn submit(
     let submission = engine.gpu().queue.submit([encoder.finish()]);
     engine.gpu().faults.check("timing a kernel")?;
     Ok(submission)
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(0.0)
 }

@@ -81,7 +81,14 @@ impl Pair {
 
 /// What copies of several sizes take, the smallest first; larger ones never less. Sizes of which the
 /// device does not hold four are left out.
+///
+/// None on processors that run kernels in software: they load word by word, and how many words a
+/// kernel loads for how much work decides its speed, so that one that does nothing but copy says
+/// less than the rate of copy commands.
 pub(crate) fn copies(gpu: &Gpu) -> Result<Vec<CopyTime>, RuntimeError> {
+    if gpu.facts().kind == DeviceKind::Cpu {
+        return Ok(Vec::new());
+    }
     let kernel = Probe::new(gpu, "copies", COPY_KERNEL, &[Access::Read, Access::Write])?;
     let pair = Pair::new(gpu)?;
     let fit = |bytes: &&u64| **bytes <= pair.from.size() / 2;

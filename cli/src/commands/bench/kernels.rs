@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 /// The kernels of one step.
 #[derive(Debug, Serialize)]
-pub(super) struct Kernels {
+pub(in crate::commands) struct Kernels {
     /// `decode` or `prefill`.
     name: &'static str,
     /// Tokens of the step, all sequences together.
@@ -30,6 +30,8 @@ pub(super) struct Kernels {
 /// One kernel.
 #[derive(Debug, Serialize)]
 struct Row {
+    #[serde(skip)]
+    phase: Phase,
     kernel: String,
     family: String,
     variant: String,
@@ -54,7 +56,7 @@ struct Row {
 }
 
 /// Times the kernels of `step`, which took so many microseconds in its test.
-pub(super) fn measure(
+pub(in crate::commands) fn measure(
     session: &mut Session,
     (step, test_step_us): (BenchStep, Option<f64>),
     clock: KernelClock,
@@ -101,6 +103,7 @@ fn row(plan: &Plan, time: KernelTime, dims: StepDims, context: u32) -> Row {
         }
     }
     Row {
+        phase,
         kernel: kernel.name.clone(),
         family: kernel.family.clone(),
         variant: kernel.variant.clone(),
@@ -144,8 +147,14 @@ pub(super) fn ratio(a: f64, b: f64) -> f64 {
 }
 
 impl Kernels {
+    /// Microseconds of one dispatch of a kernel in the program of `phase`.
+    pub(in crate::commands) fn us_of(&self, phase: Phase, kernel: &str) -> Option<f64> {
+        let row = self.kernels.iter().find(|row| row.phase == phase && row.kernel == kernel)?;
+        Some(row.us / f64::from(row.dispatches.max(1)))
+    }
+
     /// The table for people.
-    pub(super) fn table(&self) -> Table {
+    pub(in crate::commands) fn table(&self) -> Table {
         let mut table = Table::new([
             "kernel",
             "dispatches",
@@ -190,7 +199,7 @@ impl Kernels {
     }
 
     /// What the table shows.
-    pub(super) fn heading(&self) -> String {
+    pub(in crate::commands) fn heading(&self) -> String {
         let mut text = format!("kernels of a {} step of {} token", self.name, self.n);
         // Writing to a string does not fail.
         let _ = write!(text, "{}", if self.n == 1 { "" } else { "s" });

@@ -11,7 +11,7 @@
 //! | `report.rs`, `system.rs` | everything in one Markdown file; the machine and the day |
 
 mod check;
-mod kernels;
+pub(super) mod kernels;
 mod llama;
 mod measure;
 mod print;

@@ -87,7 +87,7 @@ fn side(spec: &str) -> Result<Side> {
     })?;
     let source = subject.model.source(&subject.plan.mapping)?;
     let model = Model::bind(subject.model.name()?, source, &subject.plan)?;
-    let (device, options) = subject.target(&model)?;
+    let (device, options) = subject.target(&model, false)?;
     let plan = model.compile(&device, &options)?;
     Ok(Side { plan, graph: Some(model.graph) })
 }

@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `mod.rs` | options, and which view is wanted |
+//! | `check.rs` | every kernel beside the reference |
 //! | `text.rs` | the plan for people: dispatches by layer, decisions, memory |
 //! | `explain.rs` | why two values share a kernel or not |
 //! | `memory.rs` | what a plan needs of memory, and what values share |
@@ -13,17 +14,22 @@
 //! | `stages.rs` | what the compiler's passes leave and change |
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
 //! | `html/` | the plan as one page |
+//! | `measure.rs` | what each kernel takes |
+//! | `step.rs` | the step for which costs are shown |
 //! | `kernel.rs` | kernel text in WGSL, MSL or SPIR-V |
 
 mod barriers;
+mod check;
 mod compare;
 mod dot;
 mod explain;
 mod fold;
 mod html;
 mod kernel;
+mod measure;
 mod memory;
 mod stages;
+mod step;
 mod text;
 mod what_if;
 
@@ -49,7 +55,9 @@ use std::path::{Path, PathBuf};
 --no-fuse\n  quarrel plan smollm2 --kernel product_1 --emit msl\n  quarrel devices --json > \
 facts.json; quarrel plan smollm2 --for facts.json --json\n  quarrel plan smollm2 --format dot | dot \
 -Tsvg > plan.svg\n  quarrel plan smollm2 --format html --output plan.html\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan smollm2 --what-if split=8 --what-if ctx=8192\n  quarrel plan diff smollm2 \"smollm2 --no-fuse\"\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
-quarrel plan smollm2 --save smollm2.plan; quarrel run smollm2 --plan smollm2.plan \"Hello\""
+quarrel plan smollm2 --save smollm2.plan; quarrel run smollm2 --plan smollm2.plan \"Hello\"\n  \
+quarrel plan smollm2 --check; quarrel plan smollm2 --check \"Once upon a time\" --json\n  \
+quarrel plan smollm2 --measure"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -80,6 +88,12 @@ pub(crate) struct Args {
     /// Show what each pass of the compiler changed
     #[arg(long, conflicts_with = "stage")]
     trace_passes: bool,
+    /// Measure what each kernel takes on this device, beside what it is predicted to take, and what it
+    /// costs that dispatches wait for each other
+    #[arg(long, conflicts_with_all = ["facts", "kernel", "emit", "stage", "trace_passes", "what_if", "save", "explain", "barriers", "saved"])]
+    measure: bool,
+    #[command(flatten)]
+    check: check::CheckArgs,
     /// Say why two values are computed by one kernel or by two; a value is %17, a name such as q, or
     /// one in a certain layer, q@3
     #[arg(long, num_args = 2, value_names = ["A", "B"],
@@ -128,16 +142,29 @@ struct Subject {
     plan: PlanArgs,
 }
 
+/// Microseconds of each dispatch of a program, where they are known.
+type Times = Vec<Option<f64>>;
+
 impl Subject {
-    /// The device, and the options for `model` on it.
-    fn target(&self, model: &Model) -> Result<(DeviceFacts, PlanOptions)> {
-        let facts = match &self.facts {
-            Some(path) => read_facts(path)?,
-            None => measured::facts(&Device::start(&self.plan).wait()?.gpu("quarrel plan")?),
-        };
+    /// The options for `model`.
+    fn options(&self, model: &Model) -> PlanOptions {
         let context = self.plan.context(model.summary.context_length);
         let options = self.plan.plan_options(context, self.out_rows);
-        Ok((facts, PlanOptions { slots: self.slots, ..options }))
+        PlanOptions { slots: self.slots, ..options }
+    }
+
+    /// The device, and the options for `model` on it; what the device was measured for where that is
+    /// known, or is `measure`d.
+    fn target(&self, model: &Model, measure: bool) -> Result<(DeviceFacts, PlanOptions)> {
+        let facts = match &self.facts {
+            Some(path) => read_facts(path)?,
+            None => {
+                let gpu = Device::start(&self.plan).wait()?.gpu("quarrel plan")?;
+                // A prediction is made of speeds.
+                if measure { measured::facts_or_measure(&gpu)? } else { measured::facts(&gpu) }
+            }
+        };
+        Ok((facts, self.options(model)))
     }
 }
 
@@ -179,13 +206,21 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     let Subject { model, plan, .. } = &args.subject;
     let source = model.source(&plan.mapping)?;
     if let Some(path) = &args.saved.saved {
-        return show(args, model.name()?, &saved::read_for(path, &source, plan)?);
+        let saved = saved::read_for(path, &source, plan)?;
+        if args.check.wanted() {
+            let model = Model::bind(model.name()?, source, plan)?;
+            return check::execute(args, &model, Some(saved));
+        }
+        return show(args, model.name()?, &saved, &[]);
     }
     let model = Model::bind(model.name()?, source, plan)?;
     if args.stage == Some(stages::Stage::Graph) {
         return output::text(&model.graph.to_string());
     }
-    let (device, options) = args.subject.target(&model)?;
+    if args.check.wanted() {
+        return check::execute(args, &model, None);
+    }
+    let (device, options) = args.subject.target(&model, args.measure)?;
     if args.stage.is_some() || args.trace_passes {
         let passes = stages::passes(&model.graph, &device, &options)?;
         return output::text(&match args.stage {
@@ -199,11 +234,13 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     }
     match &args.save {
         Some(path) => saved::write(path, &plan),
-        None => show(args, &model.name, &plan),
+        None if args.measure => measure::execute(args, &model, plan),
+        None => show(args, &model.name, &plan, &[]),
     }
 }
 
-fn show(args: &Args, model: &str, plan: &Plan) -> Result<()> {
+/// Shows a plan; `measured` has microseconds of each dispatch, by program, where they are known.
+fn show(args: &Args, model: &str, plan: &Plan, measured: &[Times]) -> Result<()> {
     if args.output.is_some() && (args.format != View::Html || args.json) {
         return Err(CliError::user("--output is for the page: add --format html"));
     }
@@ -231,12 +268,12 @@ fn show(args: &Args, model: &str, plan: &Plan) -> Result<()> {
         View::Text => output::text(&text::plan(model, plan, program)),
         View::Json => output::text(&format!("{}\n", plan.to_json()?)),
         View::Dot => output::text(&dot::program(plan, program)),
-        View::Html => output::write(args.output.as_deref(), &page(args, model, plan)?),
+        View::Html => output::write(args.output.as_deref(), &page(args, model, plan, measured)?),
     }
 }
 
 /// The page, beside which stands what each op costs by itself.
-fn page(args: &Args, name: &str, plan: &Plan) -> Result<String> {
+fn page(args: &Args, name: &str, plan: &Plan, measured: &[Times]) -> Result<String> {
     let Subject { model, plan: asked, .. } = &args.subject;
     let model = Model::bind(name, model.source(&asked.mapping)?, asked)?;
     // A plan from a file says nothing of what was fused but the ops.
@@ -254,7 +291,7 @@ fn page(args: &Args, name: &str, plan: &Plan) -> Result<String> {
         graph: &quarrel_compiler::canonical(&model.graph)?,
         plan,
         unfused: unfused.as_ref(),
-        measured: &[],
+        measured,
     };
     html::page(&page)
         .map_err(|why| CliError::Failure(format!("a bug in Quarrel, please report it: {why}")))

@@ -1,8 +1,8 @@
 //! The graph before fusion, for the page: what computes something, and what each op costs where it
 //! has a kernel to itself.
 
+use super::super::step::Step;
 use super::Page;
-use super::programs::Step;
 use quarrel_ir::graph::{Graph, Op, Type, ValueId};
 use quarrel_ir::plan::{Phase, Plan};
 use serde::Serialize;

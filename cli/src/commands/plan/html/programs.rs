@@ -1,15 +1,13 @@
 //! The dispatches of each program, for the page.
 
 use super::super::fold::{Section, sections};
+use super::super::step::Step;
 use super::Page;
 use quarrel_ir::plan::{
-    Access, BufferId, BufferRange, BufferRole, Cost, Dispatch, Phase, Place, Plan, Program,
+    Access, BufferId, BufferRange, BufferRole, Dispatch, Phase, Place, Plan, Prediction, Program,
 };
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
-
-/// Positions before the token for which costs are shown, where the context holds as many.
-const SHOWN_CONTEXT: u64 = 1024;
 
 /// A program.
 #[derive(Serialize)]
@@ -22,8 +20,8 @@ pub(super) struct ProgramData {
     /// Runs of layers that are alike, shown as one.
     sections: Vec<SectionData>,
     dispatches: Vec<DispatchData>,
-    /// Dispatches and bytes of the same program op by op, where that is known.
-    op_by_op: Option<(usize, u64)>,
+    /// Dispatches, bytes and predicted microseconds of the same program op by op, where that is known.
+    op_by_op: Option<(usize, u64, Option<f64>)>,
 }
 
 #[derive(Serialize)]
@@ -55,31 +53,6 @@ struct DispatchData {
     after: Vec<(usize, u32)>,
 }
 
-/// A step for which costs are shown.
-#[derive(Clone, Copy)]
-pub(super) struct Step {
-    tokens: u64,
-    context: u64,
-}
-
-impl Step {
-    pub(super) fn of(plan: &Plan, program: &Program) -> Step {
-        let tokens = u64::from(plan.options.chunk);
-        match program.phase {
-            Phase::Prefill => Step { tokens, context: tokens.div_ceil(2) },
-            _ => Step {
-                tokens: u64::from(plan.options.slots),
-                context: u64::from(plan.options.context).min(SHOWN_CONTEXT),
-            },
-        }
-    }
-
-    /// Bytes and operations.
-    pub(super) fn cost(self, cost: &Cost) -> (u64, u64) {
-        (cost.bytes(self.tokens, self.context), cost.flops(self.tokens, self.context))
-    }
-}
-
 /// The programs, in the plan's order.
 pub(super) fn of(page: &Page<'_>) -> Vec<ProgramData> {
     let measured = |index: usize| page.measured.get(index).map_or(&[][..], Vec::as_slice);
@@ -90,13 +63,15 @@ pub(super) fn of(page: &Page<'_>) -> Vec<ProgramData> {
 fn one(page: &Page<'_>, program: &Program, measured: &[Option<f64>]) -> ProgramData {
     let plan = page.plan;
     let step = Step::of(plan, program);
-    let typical = plan.typical(program.phase);
-    let times = plan.predict(program.phase, typical.dims, typical.context).unwrap_or_default();
+    let predicted = step.predict(plan, program);
+    let said = |prediction: &Prediction| (prediction.us, prediction.bound.name().into());
     let after = dependencies(plan, program);
     let dispatches = program.dispatches.iter().zip(after).enumerate();
     let op_by_op = page.unfused.and_then(|unfused| unfused.program(program.phase)).map(|other| {
         let bytes = other.dispatches.iter().map(|dispatch| step.cost(&dispatch.cost).0).sum();
-        (other.dispatches.len(), bytes)
+        let predicted = page.unfused.and_then(|unfused| step.predict(unfused, other));
+        let us = predicted.map(|each| each.iter().map(|prediction| prediction.us).sum());
+        (other.dispatches.len(), bytes, us)
     });
     ProgramData {
         name: program.name.clone(),
@@ -123,7 +98,7 @@ fn one(page: &Page<'_>, program: &Program, measured: &[Option<f64>]) -> ProgramD
                     bytes,
                     weight_bytes: dispatch.cost.weight_bytes,
                     flops,
-                    predicted: times.get(index).map(|time| (time.us, time.bound.name().into())),
+                    predicted: predicted.as_ref().and_then(|each| each.get(index)).map(said),
                     measured: measured.get(index).copied().flatten(),
                     bindings: bindings(plan, program, index, dispatch),
                     after,

@@ -161,7 +161,7 @@ function aboutPlan() {
       ['dispatches', `${of.dispatches.length}` + (of.op_by_op ? `; op by op ${of.op_by_op[0]}` : '')],
       ['moves', bytes(sum('bytes')) + (of.op_by_op ? `; op by op ${bytes(of.op_by_op[1])}` : '')],
       ['computes', `${count(sum('flops'))}FLOP`],
-      sum('predicted') > 0 && ['predicted', micros(sum('predicted'))],
+      sum('predicted') > 0 && ['predicted', micros(sum('predicted')) + (of.op_by_op?.[2] ? `; op by op ${micros(of.op_by_op[2])}` : '')],
       sum('measured') > 0 && ['measured', micros(sum('measured'))],
     ),
     el('h3', {}, 'Memory'),

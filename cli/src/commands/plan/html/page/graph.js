@@ -112,14 +112,14 @@ function drawBox(band, dispatch) {
   const metric = METRICS[state.metric];
   const cost = [bytes(dispatch.bytes), `${count(dispatch.flops)}FLOP`];
   if (dispatch.predicted) cost.push(`${micros(dispatch.predicted[0])} ${dispatch.predicted[1]}`);
-  if (dispatch.measured !== null) cost.push(`measured ${micros(dispatch.measured)}`);
+  if (dispatch.measured !== null) cost.push(`→ ${micros(dispatch.measured)}`);
   const text = (dy, kind, words) => svg('text', { x: x + 12, y: y + dy, class: kind }, words);
   return svg('g', { class: `box level-${level(of)}`, 'data-d': index, 'data-box': index, role: 'button', tabindex: -1, 'aria-label': spoken(index), 'aria-pressed': 'false' },
     svg('rect', { x, y, width: BOX.width, height: BOX.height, rx: 5, class: 'face' }),
     text(20, 'name', `${kernelOf(dispatch).name}`),
     svg('text', { x: x + BOX.width - 12, y: y + 20, class: 'number', 'text-anchor': 'end' }, `${metric.text(metric.of(dispatch) ?? 0)}`),
     text(39, 'ops', cut(summary(dispatch) || 'no ops of the graph', 45)),
-    text(56, 'cost', cut(cost.join('   '), 46)),
+    text(56, 'cost', cut(cost.join(' '), 48)),
     svg('rect', { x: x + 12, y: y + 67, width: inner, height: 7, class: 'track' }),
     svg('rect', { x: x + 12, y: y + 67, width: Math.max(1, inner * of), height: 7, class: 'share' }));
 }
@@ -237,6 +237,7 @@ function mark() {
     node.classList.remove('chosen');
     if (node.hasAttribute('aria-pressed')) node.setAttribute('aria-pressed', 'false');
   }
+  for (const node of canvas.querySelectorAll('.op.this')) node.classList.remove('this');
   for (const node of canvas.querySelectorAll('[tabindex="0"]')) node.setAttribute('tabindex', '-1');
   const index = state.dispatch === null ? null : shownFor(state.dispatch);
   const first = index ?? layout.strips[0]?.first;
@@ -249,9 +250,6 @@ function mark() {
   box?.setAttribute('aria-pressed', 'true');
   if (state.op !== null) {
     canvas.querySelector(`[data-op="${state.op}"]`)?.classList.add('this');
-  }
-  for (const node of canvas.querySelectorAll('.op.this')) {
-    if (node.dataset.op !== String(state.op)) node.classList.remove('this');
   }
 }
 

@@ -169,7 +169,9 @@ function redrawSoon() {
 // On paper everything stands below each other: the whole graph, all views.
 function listenToPrinter() {
   window.addEventListener('beforeprint', () => {
+    stretch = 1;
     for (const draw of Object.values(VIEWS)) draw();
+    byId('step-note').textContent = note();
     fit();
   });
   window.addEventListener('afterprint', () => { home(); openView(view); });

@@ -10,7 +10,7 @@ function drawMemory() {
   const pool = plan.buffers.map((buffer, index) => ({ ...buffer, index })).filter((buffer) => buffer.role === 'activation');
   const lanes = pool.map((buffer) => ({ ...buffer, lives: buffer.tenants.filter((tenant) => tenant.program === of.name) }));
   const number = of.dispatches.length;
-  const width = Math.max(300, panel.clientWidth - 4);
+  const width = roomForStep();
   const inner = width - MARGIN.left - 90;
   const x = (at) => MARGIN.left + at / number * inner;
   const live = living(lanes, number);
@@ -27,6 +27,7 @@ function drawMemory() {
   root.append(svg('text', { x: 4, y: y + 12, class: 'cost' }, 'dispatch'), svg('text', { x: x(0), y: y + 12, class: 'cost' }, '0'), svg('text', { x: x(number), y: y + 12, class: 'cost', 'text-anchor': 'end' }, `${number - 1}`));
   if (state.dispatch !== null) root.append(svg('path', { d: `M${x(state.dispatch + 0.5)} ${20}V${y}`, class: 'now' }));
   root.setAttribute('height', y + 18);
+  root.setAttribute('viewBox', `0 0 ${width} ${y + 18}`);
   panel.replaceChildren(el('div', { class: 'scrolls', tabindex: 0, role: 'group', 'aria-label': 'Memory' }, root));
   panel.onclick = chooseLife;
   panel.onpointermove = lightBar;

@@ -4,6 +4,9 @@ const ROW = 34;
 const MARGIN = { left: 86, right: 12, top: 30 };
 let stretch = 1;
 
+// How wide the views of the step may be, whether they are shown or not.
+const roomForStep = () => Math.max(300, byId('step').clientWidth - 4);
+
 // What widths mean: time where it is known, else bytes.
 function widths() {
   const rowsOf = ['predicted', 'measured'].filter(has);
@@ -14,13 +17,13 @@ function drawTimeline() {
   const panel = byId('timeline');
   const shown = widths();
   const of = program();
-  const room = Math.max(300, panel.clientWidth - 4);
+  const room = roomForStep();
   const width = room * stretch;
   const inner = width - MARGIN.left - MARGIN.right;
   const totals = shown.map((metric) => of.dispatches.reduce((sum, d) => sum + (METRICS[metric].of(d) ?? 0), 0));
   const whole = Math.max(...totals, 1e-9);
   const height = MARGIN.top + shown.length * (ROW + 8) + 22;
-  const root = svg('svg', { width, height, role: 'group', 'aria-label': `The step by ${shown.map((metric) => METRICS[metric].name).join(' and ')}` });
+  const root = svg('svg', { width, height, viewBox: `0 0 ${width} ${height}`, role: 'group', 'aria-label': `The step by ${shown.map((metric) => METRICS[metric].name).join(' and ')}` });
   root.append(ticks(whole, inner, height, METRICS[shown[0]]));
   shown.forEach((metric, row) => {
     const y = MARGIN.top + row * (ROW + 8);
@@ -48,18 +51,16 @@ function widen(by) {
 
 function bars(metric, y, scale) {
   const group = svg('g', {});
+  const names = [];
   let at = 0;
   program().dispatches.forEach((dispatch, index) => {
     const size = METRICS[metric].of(dispatch) ?? 0;
     const wide = size * scale;
-    const node = svg('g', { class: `box level-${level(share(dispatch))}`, 'data-d': index, 'data-bar': index },
-      svg('rect', { x: MARGIN.left + at * scale, y, width: Math.max(0.5, wide - (wide > 3 ? 1 : 0)), height: ROW, class: 'face' }),
-      svg('title', {}, `${index} ${kernelOf(dispatch).name}: ${METRICS[metric].text(size)}`));
-    if (wide > 70) node.append(svg('text', { x: MARGIN.left + at * scale + 5, y: y + 21, class: 'ops' }, cut(kernelOf(dispatch).name, Math.floor(wide / 7))));
-    group.append(node);
+    group.append(svg('rect', { x: MARGIN.left + at * scale, y, width: Math.max(0.5, wide - (wide > 3 ? 1 : 0)), height: ROW, class: `bar-of face level-${level(share(dispatch))}`, 'data-bar': index, 'data-by': metric }));
+    if (wide > 70) names.push(svg('text', { x: MARGIN.left + at * scale + 5, y: y + 21, class: 'ops' }, cut(kernelOf(dispatch).name, Math.floor(wide / 7))));
     at += size;
   });
-  return group;
+  return svg('g', {}, group, svg('g', { 'pointer-events': 'none' }, ...names));
 }
 
 // Where layers begin, every so many.
@@ -105,8 +106,14 @@ function chooseBar(event) {
   if (index !== null) choose(index, null, false, true);
 }
 
+// Lights up what a bar stands for, and says what it is.
 function lightBar(event) {
   const index = barAt(event);
+  const { by } = event.target.dataset ?? {};
+  if (by && !event.target.firstChild) {
+    const dispatch = program().dispatches[index];
+    event.target.append(svg('title', {}, `${index} ${kernelOf(dispatch).name}: ${METRICS[by].text(METRICS[by].of(dispatch))}`));
+  }
   light(index === null ? null : shownFor(index), null);
 }
 
@@ -119,9 +126,9 @@ function markBars() {
   for (const node of document.querySelectorAll(`#step [data-bar="${shown}"]`)) {
     node.classList.add('chosen');
     // On top of its neighbours.
-    if (node.matches('.box')) node.parentNode.append(node);
+    if (node.matches('.bar-of')) node.parentNode.append(node);
   }
   const panel = document.querySelector('#step [role="tabpanel"]:not([hidden]) .scrolls');
-  const bar = panel?.querySelector(`[data-bar="${state.dispatch}"] rect`);
+  const bar = panel?.querySelector(`rect[data-bar="${state.dispatch}"]`);
   if (bar && panel.scrollWidth > panel.clientWidth) panel.scrollLeft = Number(bar.getAttribute('x')) - panel.clientWidth / 2;
 }
