@@ -95,6 +95,38 @@ fn all_of_a_plan_is_there() {
 }
 
 #[test]
+fn what_belongs_together_lights_up_at_any_size() {
+    let bench = Bench::new();
+    let (page, plan) = page(&bench);
+    let Some(mut browser) = Browser::start() else { return };
+    browser.open(&page);
+    let fused = &dispatches(&plan, "decode")[1];
+    let ops = fused["ops"].as_array().unwrap();
+    let point = |selector: &str| {
+        format!(
+            "document.querySelector({selector:?}).dispatchEvent(new PointerEvent('pointermove', \
+             {{ bubbles: true }}))"
+        )
+    };
+    browser.value(&point("[data-box=\"1\"]"));
+    assert_eq!(count(&mut browser, ".op.lit"), ops.len());
+    browser.value(&point("[data-box=\"0\"]"));
+    assert_eq!(count(&mut browser, "[data-box=\"1\"].lit"), 0);
+    browser.value(&point(&format!("[data-op=\"{}\"]", ops[0]["value"])));
+    assert_eq!(count(&mut browser, "[data-box=\"1\"].lit"), 1);
+    let place = "document.querySelector('#canvas > g').getAttribute('transform')";
+    let home = browser.value(place);
+    click(&mut browser, "#zoom-in");
+    let larger = browser.value(place);
+    assert_ne!(home, larger);
+    browser.value(
+        "document.getElementById('canvas').dispatchEvent(new WheelEvent('wheel', { deltaY: 120 }))",
+    );
+    assert_ne!(browser.value(place), larger);
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
 fn a_kernel_can_be_read() {
     let bench = Bench::new();
     let (page, plan) = page(&bench);
@@ -275,6 +307,26 @@ fn forty_eight_layers_are_no_wait() {
         println!("{selector}: handled in {handled:.1} ms, the next frame after {shown:.1} ms");
         assert!(handled < 2_000.0, "{selector}");
     }
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn measured_times_stand_beside_predictions() {
+    let bench = Bench::new();
+    let model = bench.model(&Tiny::default());
+    let page = bench.path().join("measured.html");
+    let output = page.display().to_string();
+    let arguments = ["plan", &model, "--measure", "--format", "html", "--output", &output];
+    assert_eq!(bench.run(&arguments).ok(), "");
+    let Some(mut browser) = Browser::start() else { return };
+    browser.open(&page);
+    assert_eq!(browser.value("document.getElementById('metric').value"), "measured");
+    assert!(text(&mut browser, "#timeline").contains("measured"));
+    click(&mut browser, "[data-box=\"1\"]");
+    assert!(text(&mut browser, "#details").contains("measured"));
+    // Only the program that was asked for is measured.
+    click(&mut browser, "#programs [data-choice=\"1\"]");
+    assert_ne!(browser.value("document.getElementById('metric').value"), "measured");
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

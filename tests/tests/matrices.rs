@@ -44,6 +44,32 @@ fn variant(plan: &Plan, family: &str) -> String {
     first.map_or(String::new(), |kernel| kernel.variant.clone())
 }
 
+/// Products large enough for each size of tile, the last of which are not full.
+#[test]
+fn products_of_many_rows() {
+    let sizes = [(224, "32 x 64"), (2080, "64 x 64"), (6176, "128 x 128")];
+    for (rows, tile) in sizes.into_iter().take(if matrices() { 3 } else { 1 }) {
+        let little = Little::new(Format::F32, 64)
+            .line("x = linear(h, \"up\")")
+            .line("logits = linear(silu(x), \"down\")")
+            .matrix("up", Format::F16, rows, 64)
+            .matrix("down", Format::Q4_0, 24, rows);
+        let options = PlanOptions {
+            context: 300,
+            chunk: 150,
+            out_rows: 150,
+            precision: Precision::Auto,
+            ..PlanOptions::default()
+        };
+        let parts = [chunks(150, 150), chunks(33, 33)].concat();
+        let (found, variant) = distance(&little, &options, &parts, |plan| variant(plan, "product"));
+        println!("{variant}: {found:.1e}");
+        let by_matrices = variant.starts_with("F16 matrices") && variant.contains(tile);
+        assert_eq!(by_matrices, matrices(), "{variant} for {rows} rows");
+        assert!(found < if matrices() { 7e-4 } else { 3e-4 }, "{found} with {variant}");
+    }
+}
+
 /// Prompts whose queries, keys, values and weights are multiplied by matrices: each is rounded to
 /// F16, which is 2^-11. Measured on llvmpipe with matrices of 8 x 8: 4.2e-4 at most.
 #[test]

@@ -11,7 +11,7 @@ use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Op, RopeStyle, RunDim, ValueId, WeightRows};
 use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place, Precision};
 use quarrel_kernels::product::{
-    Experts, Group, PART_ROWS, Product, Rows, epilogue_sum, segment_prefix,
+    Columns, Experts, Group, PART_ROWS, Product, Rows, epilogue_sum, segment_prefix,
 };
 use quarrel_kernels::row_program::{RowProgram, parameters};
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,11 +65,13 @@ pub fn lower(
     emit_groups(context, region, product, &segments, &mut emitter, &mut kernel);
     kernel.functions = emitter.helpers.concat() + &kernel.functions;
     kernel.bindings = emitter.bindings.declared();
-    let grid = [
-        Extent::Const(kernel.tiles()),
-        Extent::Tiles { dim, tile: shape.tokens, times: times as u32 },
-        Extent::Const(1),
-    ];
+    let along = Extent::Tiles { dim, tile: shape.tokens, times: times as u32 };
+    let grid = match shape.columns {
+        Columns::Matrices(matrices) if matrices.weights_once => {
+            [along, Extent::Const(kernel.tiles()), Extent::Const(1)]
+        }
+        _ => [Extent::Const(kernel.tiles()), along, Extent::Const(1)],
+    };
     Ok(Launch {
         shader: kernel.shader(),
         bindings: emitter.bindings.declared(),
@@ -91,6 +93,7 @@ fn needs(
     let split = context.splits.get(&storage(context.graph, product.x));
     let computed = split.is_some_and(|split| split.in_place)
         || prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
+    let statistics = prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_)));
     // A product has a linear, and each linear a matrix and a segment.
     shapes::ProductNeeds {
         format: segments.formats[0],
@@ -112,7 +115,8 @@ fn needs(
         experts: product.experts.is_some(),
         matrices: context.options.precision == Precision::Auto
             && product.experts.is_none()
-            && !prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_))),
+            && !statistics,
+        statistics,
     }
 }
 

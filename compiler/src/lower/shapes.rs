@@ -35,6 +35,8 @@ pub struct ProductNeeds {
     pub tokens: u32,
     /// Whether the weights are those of experts.
     pub experts: bool,
+    /// Whether the prologue takes sums over rows of x.
+    pub statistics: bool,
     /// Whether cooperative matrices may be used: they round x to F16 and take no statistics.
     pub matrices: bool,
 }
@@ -47,8 +49,12 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
     if let Some(shape) = matrices(device, needs).filter(|_| many && !software) {
         return (shape, false);
     }
+    let across = software && needs.tokens >= ACROSS / 2 && !needs.statistics && !needs.experts;
+    let held = software && one && holds(needs, subgroup);
     let (tokens, rows, threads, blocks) = match (software, one, many) {
-        (true, true, _) => (1, 2, subgroup, software_blocks(needs)),
+        (true, true, _) if held => (1, 1, subgroup, 2 * software_blocks(needs, subgroup)),
+        (true, true, _) => (1, 2, subgroup, software_blocks(needs, subgroup)),
+        (true, false, _) if across => (ACROSS.next_multiple_of(subgroup), 12, subgroup, 4),
         (true, false, _) => (4, 12, subgroup, 4),
         (false, true, _) => (1, gpu_rows(needs), 4 * subgroup, gpu_blocks(needs)),
         (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4 * subgroup, 4),
@@ -71,27 +77,44 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
             return (shape, fits && (needs.computed || far_apart));
         }
     }
-    if software && one && holds(needs, subgroup) {
-        return (product::Shape { columns: Columns::Held(subgroup), ..shape }, false);
+    if across {
+        return (product::Shape { columns: Columns::Across, ..shape }, false);
+    }
+    if held {
+        return (product::Shape { columns: Columns::Held, ..shape }, false);
     }
     (shape, staged)
 }
 
+/// Rows of x of a workgroup that runs in software, where there are many: with subgroups of eight, four
+/// of each thread share what it reads of the weights.
+const ACROSS: u32 = 32;
+
 /// Rows of x from which on matrices pay.
 const MANY_ROWS: u32 = 4;
 
-/// Rows of x and of weights of a workgroup, how many subgroups share each, and columns of a step.
-type Tile = (u32, u32, (u32, u32), u32);
+/// Rows of x and of weights of a workgroup, how many subgroups share each, columns of a step, and
+/// steps that workgroup memory holds.
+type Tile = (u32, u32, (u32, u32), u32, u32);
 
-/// Tiles by cooperative matrices, largest first.
-const TILES: [Tile; 3] = [(128, 128, (4, 2), 32), (64, 64, (2, 2), 32), (32, 64, (1, 4), 32)];
+/// Tiles by cooperative matrices, largest first; of tiles that give as many workgroups, those that
+/// are predicted to be faster first.
+const TILES: [Tile; 7] = [
+    (128, 128, (4, 2), 32, 2),
+    (128, 128, (2, 2), 32, 2),
+    (128, 128, (4, 2), 32, 1),
+    (128, 128, (4, 2), 64, 1),
+    (128, 256, (2, 4), 32, 1),
+    (64, 64, (2, 2), 32, 2),
+    (32, 64, (1, 4), 32, 2),
+];
 /// The same for up to 32 rows of x: steps are long, because the weights come from memory.
 const TILES_32: [Tile; 5] = [
-    (32, 64, (2, 4), 128),
-    (32, 32, (2, 2), 128),
-    (32, 16, (2, 1), 128),
-    (32, 16, (2, 1), 64),
-    (32, 64, (1, 4), 32),
+    (32, 64, (2, 4), 128, 1),
+    (32, 32, (2, 2), 128, 1),
+    (32, 16, (2, 1), 128, 1),
+    (32, 16, (2, 1), 64, 1),
+    (32, 64, (1, 4), 32, 1),
 ];
 
 /// Tile sizes of a product by cooperative matrices, where the device and the product allow them.
@@ -100,9 +123,11 @@ const TILES_32: [Tile; 5] = [
 fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape> {
     let subgroup = device.subgroup_size;
     let size = matrix_size(device).filter(|_| needs.matrices)?;
-    let made = |&(tokens, tile, subgroups, depth): &Tile| {
+    let made = |&(tokens, tile, subgroups, depth, buffers): &Tile| {
         let held = (tokens / size / subgroups.0, tile / size / subgroups.1);
-        let matrices = Matrices { size, subgroups, held, depth };
+        let vectors = device.backend == "vulkan";
+        let weights_once = needs.tokens > tokens;
+        let matrices = Matrices { size, subgroups, held, depth, buffers, vectors, weights_once };
         let threads = subgroups.0 * subgroups.1 * subgroup;
         let fits = needs.columns.is_multiple_of(u64::from(depth))
             && held.0.min(held.1) > 0
@@ -157,10 +182,11 @@ fn holds(needs: &ProductNeeds, subgroup: u32) -> bool {
 
 /// Blocks of two weight rows of a workgroup that runs in software, for one row of x: a dozen
 /// workgroups, so that a few processors have equal shares, but no more rows than pay for reading and
-/// computing x again.
-fn software_blocks(needs: &ProductNeeds) -> u32 {
-    // At most 64.
-    (needs.rows / (2 * 12)).clamp(8, 64) as u32
+/// computing x again, and no more than 16 KiB of workgroup memory hold where each thread keeps its share
+/// of each sum.
+fn software_blocks(needs: &ProductNeeds, subgroup: u32) -> u32 {
+    let most = (2048 / subgroup).max(8);
+    (needs.rows / (2 * 12)).clamp(8, most.into()) as u32
 }
 
 /// Blocks of weight rows of a workgroup of a GPU when there is one row of x: where x is long and each

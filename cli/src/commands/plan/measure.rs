@@ -78,10 +78,13 @@ impl Measured {
         let barriers = match self.barriers {
             None => "barriers: not measured, for that takes more than 2 GiB of memory\n".to_owned(),
             Some(BarrierCost { step_us, apart_us }) => format!(
-                "barriers: {:.1} µs of a step. Its dispatches take {step_us:.1} µs as they are, and \
+                "barriers: {} of a step. Its dispatches take {step_us:.1} µs as they are, and \
                  {apart_us:.1} µs with memory of their own for all that each writes, so that none \
                  waits for another\n",
-                step_us - apart_us
+                match step_us - apart_us {
+                    cost if cost > 0.0 => format!("{cost:.1} µs"),
+                    _ => "nothing that can be measured".to_owned(),
+                }
             ),
         };
         format!(

@@ -73,6 +73,7 @@ function controls() {
   byId('unfold').hidden = !folds;
   byId('unfold').setAttribute('aria-pressed', String(all));
   byId('unfold').textContent = all ? 'Fold' : `Unfold ${plural(layers.length, 'layer')}`;
+  state.metric = [state.wanted, 'measured', 'predicted', 'bytes'].find(has);
   byId('metric').replaceChildren(...Object.keys(METRICS).filter(has).map((metric) => el('option', { value: metric }, METRICS[metric].name)));
   byId('metric').value = state.metric;
   legend();
@@ -106,7 +107,8 @@ function openView(id) {
 function listenToControls() {
   byId('whole').addEventListener('click', () => choose(null, null, false));
   byId('metric').addEventListener('change', (event) => {
-    state.metric = event.target.value;
+    state.wanted = event.target.value;
+    state.metric = state.wanted;
     legend();
     redraw();
     show();
@@ -178,7 +180,6 @@ function listenToPrinter() {
 }
 
 function begin() {
-  state.metric = ['measured', 'predicted', 'bytes'].find(has);
   byId('title').textContent = plan.title;
   const { model, device } = plan;
   byId('facts').textContent = `${model.architecture}, ${plural(model.layers, 'layer')}; ${device.name}, ${device.backend}; ${plan.options.fuse ? 'fused' : 'op by op'}`;

@@ -12,6 +12,8 @@ const state = {
   dispatch: null,
   op: null,
   buffer: null,
+  // What the reader wants kernels coloured by, and what this program can be coloured by.
+  wanted: 'measured',
   metric: 'bytes',
   tab: 'overview',
   language: 'wgsl',
@@ -71,9 +73,8 @@ const METRICS = {
   flops: { name: 'FLOPs', of: (d) => d.flops, text: (n) => `${count(n)}FLOP` },
 };
 
-// Whether anything is known by this metric in any program.
-const has = (metric) =>
-  plan.programs.some((of) => of.dispatches.some((d) => METRICS[metric].of(d) !== null));
+// Whether anything is known by this metric: measured is one program, predicted may be none.
+const has = (metric) => program().dispatches.some((d) => METRICS[metric].of(d) !== null);
 
 // The share of the dearest dispatch, from 0 to 1.
 function share(dispatch) {
