@@ -25,8 +25,10 @@ use std::path::Path;
 )]
 pub(super) struct Args {
     /// A saved plan, or a model with options
+    #[arg(allow_hyphen_values = true)]
     a: String,
     /// Another
+    #[arg(allow_hyphen_values = true)]
     b: String,
     /// Print the differences as JSON
     #[arg(long)]
