@@ -37,7 +37,7 @@ fn path(kind: &str, facts: &DeviceFacts) -> Option<PathBuf> {
 pub(crate) fn load<T: DeserializeOwned>(kind: &str, facts: &DeviceFacts) -> Option<T> {
     let path = path(kind, facts)?;
     let ignored = |why: String| {
-        output::remark(&format!("{} is ignored: {why}", path.display()));
+        output::remark(&format!("{} is ignored: {why}\n", path.display()));
         None
     };
     let text = match fs::read_to_string(&path) {

@@ -10,7 +10,7 @@
 //! | `backend/` | what runs a model: the GPU runtime or the reference interpreter |
 //! | `generation.rs` | generating: streaming, interrupts, timings |
 //! | `store/` | models by name |
-//! | `kept.rs`, `measured.rs` | what is known of a device from before: its speeds |
+//! | `kept.rs`, `measured.rs`, `tuned.rs` | what is known of a device from before: its speeds, and which variants of kernels are fast |
 //! | `output.rs`, `error.rs`, `progress.rs` | what is printed, and where |
 //! | `background.rs`, `interrupt.rs`, `memory.rs` | threads, Ctrl-C, free memory |
 
@@ -33,6 +33,7 @@ mod saved;
 mod store;
 mod text;
 mod trace;
+mod tuned;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -23,7 +23,7 @@ pub(crate) fn measure(gpu: &Gpu) -> Result<DeviceFacts> {
     let mut facts = gpu.facts();
     facts.speeds = gpu.measure()?;
     if let Err(why) = kept::keep(KIND, &facts, &facts.speeds) {
-        output::remark(&format!("what was measured could not be kept: {why}"));
+        output::remark(&format!("what was measured could not be kept: {why}\n"));
     }
     Ok(facts)
 }

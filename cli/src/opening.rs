@@ -9,6 +9,7 @@ use crate::options::{PlanArgs, SavedArgs};
 use crate::output;
 use crate::saved;
 use crate::text::Text;
+use crate::tuned;
 use quarrel_ir::graph::Graph;
 use quarrel_ir::plan::{Phase, Plan, PlanOptions};
 use quarrel_models::arch::context_length;
@@ -161,7 +162,8 @@ impl<'a> Opening<'a> {
                 Kind::Reference { context: options.context, chunk: options.chunk }
             }
             (Device::Gpu(gpu), What::Graph(graph)) => {
-                Kind::Gpu(Box::new(GpuModel::compile(graph, gpu, options)?))
+                let options = tuned::with(options, &gpu.facts(), self.plan);
+                Kind::Gpu(Box::new(GpuModel::compile(graph, gpu, &options)?))
             }
             (device, What::Saved(plan)) => {
                 let gpu = device.gpu("--plan")?;

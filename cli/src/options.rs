@@ -48,6 +48,9 @@ pub(crate) struct PlanArgs {
     /// Expand the file's weights to F32, F16 or BF16 as they are loaded
     #[arg(long, value_name = "FORMAT", value_parser = float_format)]
     pub(crate) weights: Option<Format>,
+    /// Leave variants of kernels that `quarrel tune` measured to be faster on this device
+    #[arg(long)]
+    pub(crate) no_tuned: bool,
 }
 
 /// Precision of arithmetic, and of keys and values.

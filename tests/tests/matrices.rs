@@ -20,6 +20,11 @@ fn matrices() -> bool {
     !gpu().facts().matrix_shapes.is_empty()
 }
 
+/// Whether it runs kernels in software, which takes minutes to compile those with large tiles.
+fn software() -> bool {
+    gpu().facts().kind == DeviceKind::Cpu
+}
+
 /// The distance of a plan in the shapes of a discrete GPU; what `of` says of the plan beside it.
 fn distance(
     little: &Little,
@@ -44,11 +49,17 @@ fn variant(plan: &Plan, family: &str) -> String {
     first.map_or(String::new(), |kernel| kernel.variant.clone())
 }
 
-/// Products large enough for each size of tile, the last of which are not full.
+/// Products large enough for each size of tile, the last of which are not full. Measured on llvmpipe
+/// with matrices of 8 x 8: 3.6e-4 at most.
 #[test]
 fn products_of_many_rows() {
     let sizes = [(224, "32 x 64"), (2080, "64 x 64"), (6176, "128 x 128")];
-    for (rows, tile) in sizes.into_iter().take(if matrices() { 3 } else { 1 }) {
+    let count = match (matrices(), software()) {
+        (true, false) => sizes.len(),
+        (true, true) => 2,
+        (false, _) => 1,
+    };
+    for (rows, tile) in sizes.into_iter().take(count) {
         let little = Little::new(Format::F32, 64)
             .line("x = linear(h, \"up\")")
             .line("logits = linear(silu(x), \"down\")")
@@ -71,7 +82,8 @@ fn products_of_many_rows() {
 }
 
 /// Prompts whose queries, keys, values and weights are multiplied by matrices: each is rounded to
-/// F16, which is 2^-11. Measured on llvmpipe with matrices of 8 x 8: 4.2e-4 at most.
+/// F16, which is 2^-11. Measured on llvmpipe with matrices of 8 x 8: 4.3e-4 at most with attention
+/// alone by matrices, 6.9e-4 with the products around it, which round once more.
 #[test]
 fn attention() {
     let plain = Block {
@@ -97,9 +109,7 @@ fn attention() {
         of(16, 4, 21),
         of(32, 8, 16),
     ];
-    // Software takes minutes to compile kernels with large heads.
-    let software = gpu().facts().kind == DeviceKind::Cpu;
-    let blocks = blocks.iter().filter(|block| block.head <= if software { 48 } else { 256 });
+    let blocks = blocks.iter().filter(|block| block.head <= if software() { 48 } else { 256 });
     let parts = [chunks(100, 100), chunks(33, 32), vec![DECODE], chunks(40, 21)].concat();
     let states = [StateFormat::F16, StateFormat::F32].into_iter().cycle();
     for (block, state) in blocks.zip(states).take(if matrices() { 10 } else { 2 }) {
@@ -115,7 +125,7 @@ fn attention() {
             distance(&block.little(), &options, &parts, |plan| variant(plan, "attention"));
         println!("{variant}, {state:?}: {found:.1e}");
         assert_eq!(variant.starts_with("F16 matrices"), matrices(), "{variant}: {block:?}");
-        let within = if matrices() { 7e-4 } else { 3e-4 };
+        let within = if matrices() { 1e-3 } else { 3e-4 };
         assert!(found < within, "{found} with {variant}, states in {state:?}: {block:?}");
     }
 }

@@ -1,11 +1,11 @@
 //! Lowering of attention.
 
 use super::bindings::{IoBuffer, Resource};
-use super::{Context, Launch, shapes};
+use super::{Context, Launch, shapes, variants};
 use crate::error::CompileError;
 use crate::region::{Region, storage};
 use quarrel_ir::graph::{Attention, Op, RunDim, StateFormat, StateId, Type, ValueId};
-use quarrel_ir::plan::{Access, Cost, Phase, Precision};
+use quarrel_ir::plan::{Access, Choice, Cost, Phase, Precision};
 use quarrel_kernels::attention::AttentionKernel;
 use quarrel_kernels::shader::Binding;
 
@@ -15,7 +15,7 @@ pub fn lower(
     region: &Region,
     value: ValueId,
 ) -> Result<Launch, CompileError> {
-    let kernel = kernel_of(context, value);
+    let (kernel, choice) = kernel_of(context, value)?;
     let operands = Operands::of(context, value);
     let result = region.outputs[0];
     let split = context.splits.get(&result);
@@ -52,6 +52,7 @@ pub fn lower(
             one_sequence: context.phase == Phase::Prefill,
             ..Cost::default()
         },
+        choice: Some(choice),
         note: split.map(|split| {
             let splits = split.split.splits;
             let where_combined = match split.in_place {
@@ -106,8 +107,11 @@ impl Operands {
     }
 }
 
-/// The kernel of an attention op.
-pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
+/// The kernel of an attention op, and which of its variants it is.
+pub fn kernel_of(
+    context: Context<'_>,
+    value: ValueId,
+) -> Result<(AttentionKernel, Choice), CompileError> {
     let operands = Operands::of(context, value);
     let (heads, kv_heads) = (operands.heads as u32, operands.kv_heads as u32);
     let needs = shapes::AttentionNeeds {
@@ -128,7 +132,10 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
     };
     let mut own = super::Bindings::default();
     let count = context.count(RunDim::Tokens, &mut own);
-    AttentionKernel {
+    let states = [operands.keys, operands.values].map(|state| context.state_format(state).name());
+    let states = if states[0] == states[1] { states[0].into() } else { states.join("+") };
+    let (shape, choice) = variants::attention(context.device, context.options, &needs, &states)?;
+    let kernel = AttentionKernel {
         attention: operands.attention,
         heads,
         kv_heads,
@@ -140,8 +147,9 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         value_format: context.state_format(operands.values),
         count,
         extra: own.declared(),
-        shape: shapes::attention(context.device, &needs),
-    }
+        shape,
+    };
+    Ok((kernel, choice))
 }
 
 fn state_of(context: Context<'_>, value: ValueId) -> Option<StateId> {

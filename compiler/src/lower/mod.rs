@@ -11,10 +11,12 @@ mod shapes;
 mod split;
 mod store;
 mod top_k;
+mod variants;
 mod weights;
 
 pub use bindings::{IoBuffer, Resource};
 pub use split::{Splits, split};
+pub use variants::check_keys;
 pub use weights::WeightTable;
 
 use crate::error::CompileError;
@@ -23,7 +25,7 @@ use bindings::Bindings;
 use expression::Emitter;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, RunDim, StateDecl, StateFormat, StateId, ValueId};
-use quarrel_ir::plan::{Cost, Extent, Phase, PlanOptions};
+use quarrel_ir::plan::{Choice, Cost, Extent, Phase, PlanOptions};
 use quarrel_kernels::attention::CacheRows;
 use quarrel_kernels::shader::{Binding, Shader};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +66,8 @@ pub struct Launch {
     pub cost: Cost,
     /// A further sentence on why the kernel is as it is.
     pub note: Option<String>,
+    /// Which of its variants it is.
+    pub choice: Option<Choice>,
 }
 
 /// Lowers one region for one phase.

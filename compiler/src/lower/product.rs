@@ -4,7 +4,7 @@ use super::expression::{At, Body, Emitter};
 use super::rows::statistics;
 use super::store::{Step, step_of, store};
 use super::weights::Matrix;
-use super::{Context, Launch, Resource, shapes};
+use super::{Context, Launch, Resource, shapes, variants};
 use crate::error::CompileError;
 use crate::region::{ExpertAnchor, ProductAnchor, Region, label, multiplied, storage};
 use quarrel_ir::format::Format;
@@ -29,7 +29,9 @@ pub fn lower(
     let prologue: BTreeSet<ValueId> = members(region, Place::Prologue);
     let dim = context.rows(product.linears().next().unwrap_or(product.x));
     let needs = needs(context, product, &segments, &prologue, dim);
-    let (shape, staged) = shapes::product(context.device, &needs);
+    let cost = cost(context, region, product, &segments);
+    let ((shape, staged), choice) =
+        variants::product(context.device, context.options, &needs, &segments.formats, &cost)?;
     let summed = experts.is_some_and(|experts| experts.sum.is_some());
     // A sum goes through other rows of x for each expert.
     let staged = staged && !summed;
@@ -77,7 +79,8 @@ pub fn lower(
         bindings: emitter.bindings.declared(),
         resources: emitter.bindings.resources(),
         grid,
-        cost: cost(context, region, product, &segments),
+        cost,
+        choice: Some(choice),
         note: staged.then(|| "x is computed once a workgroup and kept in workgroup memory".into()),
     })
 }

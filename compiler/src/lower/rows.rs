@@ -43,6 +43,7 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
         grid: [Extent::Tiles { dim, tile: 1, times }, Extent::Const(1), Extent::Const(1)],
         cost: cost(context, region, total),
         note: None,
+        choice: None,
     })
 }
 

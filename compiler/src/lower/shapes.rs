@@ -4,7 +4,7 @@
 //! and a workgroup is one subgroup. GPUs want enough subgroups to hide latency, so a subgroup holds
 //! few rows when there are few altogether.
 
-mod flash;
+pub mod flash;
 
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
@@ -41,25 +41,39 @@ pub struct ProductNeeds {
     pub matrices: bool,
 }
 
-/// Tile sizes of a product and whether x is staged.
+/// Tile sizes of a product and whether x is staged, by rule: the first of the variants.
 pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, bool) {
     let software = device.kind == DeviceKind::Cpu;
-    let subgroup = device.subgroup_size.max(4);
     let (one, many) = (needs.tokens == 1, needs.tokens >= MANY_ROWS);
     if let Some(shape) = matrices(device, needs).filter(|_| many && !software) {
         return (shape, false);
     }
-    let across = software && needs.tokens >= ACROSS / 2 && !needs.statistics && !needs.experts;
-    let held = software && one && holds(needs, subgroup);
-    let (tokens, rows, threads, blocks) = match (software, one, many) {
-        (true, true, _) if held => (1, 1, subgroup, 2 * software_blocks(needs, subgroup)),
-        (true, true, _) => (1, 2, subgroup, software_blocks(needs, subgroup)),
-        (true, false, _) if across => (ACROSS.next_multiple_of(subgroup), 12, subgroup, 4),
-        (true, false, _) => (4, 12, subgroup, 4),
-        (false, true, _) => (1, gpu_rows(needs), 4 * subgroup, gpu_blocks(needs)),
-        (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4 * subgroup, 4),
-        (false, false, true) => (8, 4, 4 * subgroup, 4),
+    let subgroup = device.subgroup_size.max(4);
+    let across = needs.tokens >= ACROSS / 2 && !needs.statistics && !needs.experts;
+    let held = one && holds(needs, subgroup);
+    let sizes = match (software, one, many) {
+        (true, true, _) if held => (1, 1, 2 * software_blocks(needs, subgroup)),
+        (true, true, _) => (1, 2, software_blocks(needs, subgroup)),
+        (true, false, _) if across => (ACROSS.next_multiple_of(subgroup), 12, 4),
+        (true, false, _) => (4, 12, 4),
+        (false, true, _) => (1, gpu_rows(needs), gpu_blocks(needs)),
+        (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4),
+        (false, false, true) => (8, 4, 4),
     };
+    product_of(device, needs, sizes)
+}
+
+/// The shape of a product whose subgroups hold so many rows of x and of weights, and whose workgroups
+/// take so many blocks of such rows; whether x is staged.
+pub fn product_of(
+    device: &DeviceFacts,
+    needs: &ProductNeeds,
+    (tokens, rows, blocks): (u32, u32, u32),
+) -> (product::Shape, bool) {
+    let software = device.kind == DeviceKind::Cpu;
+    let subgroup = device.subgroup_size.max(4);
+    let (one, many) = (needs.tokens == 1, needs.tokens >= MANY_ROWS);
+    let threads = if software { subgroup } else { 4 * subgroup };
     let threads = threads.min(device.max_workgroup_threads);
     // Blocks of rows and fours of units fill each linear's share of a tile.
     let step = needs.linears.max(1) * 4 * rows / gcd(4, rows);
@@ -77,10 +91,11 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
             return (shape, fits && (needs.computed || far_apart));
         }
     }
-    if across {
+    let across = !needs.statistics && !needs.experts && tokens >= ACROSS;
+    if software && across && tokens.is_multiple_of(threads) {
         return (product::Shape { columns: Columns::Across, ..shape }, false);
     }
-    if held {
+    if software && one && rows == 1 && holds(needs, subgroup) {
         return (product::Shape { columns: Columns::Held, ..shape }, false);
     }
     (shape, staged)
@@ -91,7 +106,7 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
 const ACROSS: u32 = 32;
 
 /// Rows of x from which on matrices pay.
-const MANY_ROWS: u32 = 4;
+pub const MANY_ROWS: u32 = 4;
 
 /// Rows of x and of weights of a workgroup, how many subgroups share each, columns of a step, and
 /// steps that workgroup memory holds.
@@ -121,8 +136,19 @@ const TILES_32: [Tile; 5] = [
 ///
 /// Large tiles read memory less often; small ones give every processor something to do.
 fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape> {
+    let fitting = by_matrices(device, needs);
+    let groups = |shape: &product::Shape| {
+        u64::from(needs.tokens.div_ceil(shape.tokens)) * needs.rows.div_ceil(shape.tile.into())
+    };
+    let enough = fitting.iter().find(|shape| groups(shape) >= ENOUGH_GROUPS);
+    enough.or(fitting.last()).copied()
+}
+
+/// All tile sizes of a product by cooperative matrices that the device and the product allow, the
+/// largest first.
+pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<product::Shape> {
     let subgroup = device.subgroup_size;
-    let size = matrix_size(device).filter(|_| needs.matrices)?;
+    let Some(size) = matrix_size(device).filter(|_| needs.matrices) else { return Vec::new() };
     let made = |&(tokens, tile, subgroups, depth, buffers): &Tile| {
         let held = (tokens / size / subgroups.0, tile / size / subgroups.1);
         let vectors = device.backend == "vulkan";
@@ -135,18 +161,15 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
             && tile.is_multiple_of(4 * needs.linears.max(1))
             && threads <= device.max_workgroup_threads
             && matrices.workgroup_bytes() <= device.max_workgroup_bytes;
-        let groups = u64::from(needs.tokens.div_ceil(tokens)) * needs.rows.div_ceil(tile.into());
         let columns = Columns::Matrices(matrices);
         let shape = product::Shape { tokens, rows: 1, tile, threads, columns };
-        fits.then_some((shape, groups))
+        fits.then_some(shape)
     };
     let tiles: &[Tile] = match needs.tokens {
         0..=32 => &TILES_32,
         _ => &TILES,
     };
-    let fitting: Vec<_> = tiles.iter().filter_map(made).collect();
-    let enough = fitting.iter().find(|(_, groups)| *groups >= ENOUGH_GROUPS);
-    enough.or(fitting.last()).map(|(shape, _)| *shape)
+    tiles.iter().filter_map(made).collect()
 }
 
 /// Rows and columns of the cooperative matrices that kernels use on a device.
@@ -290,22 +313,33 @@ const SPLIT_GROUPS: u32 = 128;
 
 /// The sizes of attention by quads, where heads are whole eights and fit a quad's registers.
 fn quads(device: &DeviceFacts, needs: &AttentionNeeds) -> Option<Quads> {
+    let both = needs.key_size + needs.value_size;
+    // Heads share loads where the loads are what takes time.
+    let bytes = needs.row_bytes * u64::from(needs.positions) * u64::from(needs.share);
+    let most = if bytes > AGAIN_BYTES { 4 * HELD / both.max(1) } else { 1 };
+    let heads = (1..=most).rev().find(|h| needs.share.is_multiple_of(*h)).unwrap_or(1);
+    quads_of(device, needs, heads)
+}
+
+/// The sizes of attention by quads whose workgroups take `heads` query heads, where that can be.
+pub fn quads_of(device: &DeviceFacts, needs: &AttentionNeeds, heads: u32) -> Option<Quads> {
     let whole = [needs.key_size, needs.value_size].iter().all(|size| size.is_multiple_of(8));
     // Each of four lanes has a fourth of a query and of a sum for each head.
     let both = needs.key_size + needs.value_size;
     if !whole || both > 4 * HELD || QUAD_THREADS > device.max_workgroup_threads {
         return None;
     }
-    // Heads share loads where the loads are what takes time.
-    let bytes = needs.row_bytes * u64::from(needs.positions) * u64::from(needs.share);
-    let most = if bytes > AGAIN_BYTES { 4 * HELD / both } else { 1 };
-    let heads = (1..=most).rev().find(|h| needs.share.is_multiple_of(*h)).unwrap_or(1);
+    // A subgroup of query heads has the same key head, and a thread has one result at most.
+    let possible = needs.share.is_multiple_of(heads)
+        && heads * both <= 4 * HELD
+        && heads * needs.value_size / 4 <= QUAD_THREADS;
     // A loaded number takes half a register, as most states are F16.
     let fits = |positions: &u32| heads * both / 4 + positions * both / 8 <= HELD_AND_LOADED;
     let positions = [4, 2].into_iter().find(fits).unwrap_or(1);
     let groups = needs.heads / heads * needs.slots;
     let quads = Quads { heads, threads: QUAD_THREADS, positions, splits: splits(needs, groups) };
-    (quads.workgroup_bytes(needs.value_size) <= device.max_workgroup_bytes).then_some(quads)
+    let fits = quads.workgroup_bytes(needs.value_size) <= device.max_workgroup_bytes;
+    (possible && fits).then_some(quads)
 }
 
 /// Workgroups that share a token's positions where there are `groups` without: enough to keep a

@@ -68,6 +68,7 @@ pub fn lower(
         ],
         cost: cost(context, region, width),
         note: None,
+        choice: None,
     })
 }
 

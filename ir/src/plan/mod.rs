@@ -10,6 +10,7 @@
 //! writable; grids stay within the device's limit.
 
 mod barriers;
+mod choice;
 mod cost;
 mod decision;
 mod diff;
@@ -24,6 +25,7 @@ mod totals;
 mod verify;
 
 pub use barriers::{Barrier, Barriers, Cause, Change, Hazard, HazardKind};
+pub use choice::{Alternative, Choice, ChosenBy, Variants};
 pub use cost::{Cost, Work};
 pub use decision::{Decision, MERGE, Placed};
 pub use diff::{Change as KernelChange, Diff, Figure, FusionChange, Input as DiffInput};
@@ -133,6 +135,13 @@ pub struct PlanOptions {
     /// Workgroups that share the positions of attention, in place of as many as are predicted best.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<u32>,
+    /// Variants of kernels that are taken whatever rules, model and measurements say, by
+    /// [`Choice::key`]. One that the device cannot run, or of a key that the plan does not have, is an
+    /// error.
+    pub choices: Variants,
+    /// Variants that were measured to be the fastest on the device. Those that the device cannot run
+    /// count for nothing; a plan keeps those of its own keys.
+    pub tuned: Variants,
 }
 
 /// Precision of arithmetic. Sums are F32 in any case.
@@ -166,6 +175,8 @@ impl Default for PlanOptions {
             precision: Precision::F32,
             together: Vec::new(),
             split: None,
+            choices: Variants::new(),
+            tuned: Variants::new(),
         }
     }
 }
@@ -264,6 +275,8 @@ pub struct Kernel {
     pub family: String,
     /// Which variant of the family, with its parameters.
     pub variant: String,
+    /// What other variants there are, and why this one; `None` where there is but one.
+    pub choice: Option<Choice>,
     /// WGSL text with one entry point, `main`.
     pub wgsl: String,
     /// Its bindings in group 0, by index.

@@ -135,6 +135,7 @@ mod tests {
             name: "k".into(),
             family: "f".into(),
             variant: String::new(),
+            choice: None,
             wgsl: wgsl.into(),
             bindings: Vec::new(),
             workgroup: 1,

@@ -23,7 +23,7 @@ use crate::error::{CliError, Result};
 use crate::measured;
 use crate::model::{Model, Named};
 use crate::options::{PlanArgs, SavedArgs};
-use crate::{output, saved};
+use crate::{output, saved, tuned};
 use kernels::Kernels;
 use llama::Versus;
 use measure::{Bench, Test};
@@ -284,7 +284,10 @@ impl<'a> Run<'a> {
                 saved::check_room(&plan, &PlanOptions { context: self.needs, ..options })?;
                 GpuModel::of(plan, gpu)
             }
-            None => GpuModel::compile(&self.model.graph, gpu, &options)?,
+            None => {
+                let options = tuned::with(&options, &self.facts, &self.args.plan);
+                GpuModel::compile(&self.model.graph, gpu, &options)?
+            }
         };
         let phases = [Phase::Prefill, Phase::Greedy, Phase::Decode];
         let mut session = compiled.load(self.model.source.weights(), &phases)?;

@@ -37,7 +37,7 @@ use crate::backend::Device;
 use crate::error::{CliError, Result};
 use crate::model::{Model, Named};
 use crate::options::{PlanArgs, SavedArgs};
-use crate::{measured, output, saved};
+use crate::{measured, output, saved, tuned};
 use clap::ValueEnum;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::plan::{self, Plan, PlanOptions};
@@ -164,7 +164,8 @@ impl Subject {
                 if measure { measured::facts_or_measure(&gpu)? } else { measured::facts(&gpu) }
             }
         };
-        Ok((facts, self.options(model)))
+        let options = tuned::with(&self.options(model), &facts, &self.plan);
+        Ok((facts, options))
     }
 }
 

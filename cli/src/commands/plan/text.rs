@@ -4,7 +4,7 @@ use super::fold::{heading, sections};
 use super::memory;
 use crate::output::{bytes, count};
 use quarrel_ir::plan::{
-    Bound, Dispatch, FusedOp, Phase, Place, Placed, Plan, Prediction, Program, Typical,
+    Bound, ChosenBy, Dispatch, FusedOp, Phase, Place, Placed, Plan, Prediction, Program, Typical,
 };
 use std::fmt::Write;
 
@@ -77,6 +77,10 @@ fn show(plan: &Plan, dispatch: &Dispatch, step: Typical, time: Option<Prediction
     text.truncate(text.trim_end().len());
     text.push('\n');
     text += &wrapped("variant", &format!("{}, {} threads", kernel.variant, kernel.workgroup));
+    let unusual = kernel.choice.as_ref().filter(|choice| choice.by != ChosenBy::Rule);
+    if let Some(choice) = unusual {
+        text += &wrapped("taken", &format!("{}: {}", choice.chosen, choice.reason));
+    }
     let at = |place: Place| -> String {
         let ops = dispatch.ops.iter().filter(|op| op.place == place);
         ops.map(FusedOp::in_words).collect::<Vec<_>>().join(", ")

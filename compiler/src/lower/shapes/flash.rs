@@ -31,12 +31,21 @@ const LARGEST_HEAD: u32 = 256;
 
 /// Tile sizes for prompts, where the device has cooperative matrices and heads are whole ones.
 pub fn flash(device: &DeviceFacts, needs: &AttentionNeeds) -> Option<Flash> {
+    let fitting = all(device, needs);
+    let enough = fitting.iter().find(|(_, groups)| *groups >= ENOUGH_GROUPS);
+    // Where none is enough, the one with the most.
+    let most = fitting.iter().rev().max_by_key(|(_, groups)| *groups);
+    enough.or(most).map(|(flash, _)| *flash)
+}
+
+/// All tile sizes for prompts that the device can run, the largest first, each with its workgroups.
+pub fn all(device: &DeviceFacts, needs: &AttentionNeeds) -> Vec<(Flash, u64)> {
     let many = needs.phase == Phase::Prefill && needs.tokens > 1;
     let held = needs.key_size.max(needs.value_size) <= LARGEST_HEAD;
     if !needs.matrices || !many || !held || device.kind == DeviceKind::Cpu {
-        return None;
+        return Vec::new();
     }
-    let size = matrix_size(device)?;
+    let Some(size) = matrix_size(device) else { return Vec::new() };
     let made = |&(subgroups, rows, keys): &Tile| {
         let lanes = device.subgroup_size;
         let vectors = device.backend == "vulkan";
@@ -49,9 +58,5 @@ pub fn flash(device: &DeviceFacts, needs: &AttentionNeeds) -> Option<Flash> {
         let groups = u64::from(needs.heads / needs.share) * rows.div_ceil(flash.rows().into());
         fits.then_some((flash, groups))
     };
-    let fitting: Vec<_> = TILES.iter().filter_map(made).collect();
-    let enough = fitting.iter().find(|(_, groups)| *groups >= ENOUGH_GROUPS);
-    // Where none is enough, the one with the most.
-    let most = fitting.iter().rev().max_by_key(|(_, groups)| *groups);
-    enough.or(most).map(|(flash, _)| *flash)
+    TILES.iter().filter_map(made).collect()
 }
