@@ -321,6 +321,8 @@ pub struct AttentionNeeds {
     pub positions: u32,
     /// Tokens of a decode step.
     pub slots: u32,
+    /// Workgroups that are to share the positions of a token, where somebody says how many.
+    pub split: Option<u32>,
     /// Most tokens of a step.
     pub tokens: u32,
     /// Whether cooperative matrices may be used: they round queries, keys, values and weights to
@@ -363,6 +365,9 @@ const LEAST_POSITIONS: u32 = 512;
 /// Most partials of a row that a product combines while it reads them.
 const IN_PLACE: u32 = 16;
 
+/// Most workgroups that share a token's positions.
+const MOST_SPLITS: u32 = 64;
+
 /// Workgroups that attention is split into: a large GPU has about as many processors.
 const SPLIT_GROUPS: u32 = 128;
 
@@ -400,6 +405,9 @@ pub fn quads_of(device: &DeviceFacts, needs: &AttentionNeeds, heads: u32) -> Opt
 /// Workgroups that share a token's positions where there are `groups` without: enough to keep a
 /// large GPU busy, and a power of two, so that a full context is whole steps for each.
 fn splits(needs: &AttentionNeeds, groups: u32) -> u32 {
+    if let Some(split) = needs.split {
+        return split.clamp(1, MOST_SPLITS).next_power_of_two();
+    }
     if needs.positions <= WHOLE_CONTEXT {
         return 1;
     }
