@@ -346,7 +346,7 @@ fn products_suit_their_size_on_a_large_gpu() {
         let options = PlanOptions { slots, precision, ..PlanOptions::default() };
         let plan = compile(&little.graph(), &facts::nvidia(), &options).unwrap();
         let product = |d: &&Dispatch| plan.kernel(d.kernel).family == "product";
-        let dispatch = decode(&plan).iter().filter(product).last().unwrap();
+        let dispatch = decode(&plan).iter().rfind(product).unwrap();
         plan.kernel(dispatch.kernel).variant.clone()
     };
     let mut text = String::new();
