@@ -11,6 +11,7 @@
 //! | `generation.rs` | generating: streaming, interrupts, timings |
 //! | `store/` | models by name |
 //! | `output.rs`, `error.rs`, `progress.rs` | what is printed, and where |
+//! | `kept.rs` | compiled pipelines, from one run to the next |
 //! | `background.rs`, `interrupt.rs`, `memory.rs` | threads, Ctrl-C, free memory |
 
 mod backend;
@@ -20,6 +21,7 @@ mod conversation;
 mod error;
 mod generation;
 mod interrupt;
+mod kept;
 mod memory;
 mod model;
 mod opening;

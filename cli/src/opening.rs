@@ -4,6 +4,7 @@
 use crate::backend::{Backend, Device, GpuModel, ReferenceBackend};
 use crate::background::Pending;
 use crate::error::{CliError, Result};
+use crate::kept::KeptPipelines;
 use crate::model::{Model, Source, check_vocabulary};
 use crate::options::{PlanArgs, SavedArgs};
 use crate::output;
@@ -42,6 +43,7 @@ enum What {
 /// A model that is compiled, but not loaded.
 pub(crate) struct Compiled {
     kind: Kind,
+    kept: Option<KeptPipelines>,
     time: Duration,
 }
 
@@ -53,6 +55,8 @@ enum Kind {
 /// A model that can be run, and how long it took to get there.
 pub(crate) struct Ready {
     pub(crate) backend: Box<dyn Backend>,
+    /// Written when the backend has ended, and with it what it still compiles.
+    _kept: Option<KeptPipelines>,
     /// When the command began.
     pub(crate) started: Instant,
     /// Loading the weights.
@@ -132,8 +136,12 @@ impl<'a> Opening<'a> {
     }
 
     fn compile_with(&mut self, options: &PlanOptions) -> Result<Compiled> {
-        let device = self.device.take().ok_or_else(|| once("device"))?.wait()?;
+        let mut device = self.device.take().ok_or_else(|| once("device"))?.wait()?;
         let start = Instant::now();
+        let kept = match &mut device {
+            Device::Gpu(gpu) => KeptPipelines::open(gpu),
+            Device::Reference => None,
+        };
         let kind = match (device, &mut self.what) {
             (Device::Reference, What::Graph(_)) => {
                 Kind::Reference { context: options.context, chunk: options.chunk }
@@ -149,7 +157,7 @@ impl<'a> Opening<'a> {
         };
         let time = start.elapsed();
         self.note_context();
-        Ok(Compiled { kind, time })
+        Ok(Compiled { kind, kept, time })
     }
 
     /// Tells the user where `--ctx` goes beyond the positions that the model knows.
@@ -176,7 +184,7 @@ impl<'a> Opening<'a> {
             (Kind::Reference { .. }, What::Saved(_)) => return Err(once("plan")),
         };
         let (started, load) = (self.started, start.elapsed());
-        Ok(Ready { backend, started, load, compile: compiled.time })
+        Ok(Ready { backend, _kept: compiled.kept, started, load, compile: compiled.time })
     }
 
     fn take_text(&mut self) -> Result<Result<Text>> {

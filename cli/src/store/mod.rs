@@ -70,6 +70,19 @@ pub(crate) enum Origin {
     Ollama,
 }
 
+/// What the environment says of a folder.
+fn set(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Where all is kept that can be had again, if there is such a place.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    match set("QUARREL_CACHE") {
+        Some(folder) => Some(PathBuf::from(folder)),
+        None => Some(dirs::cache_dir()?.join("quarrel")),
+    }
+}
+
 impl Store {
     /// The user's store: under `QUARREL_CACHE` where that is set, else in the user's cache folder
     /// (`XDG_CACHE_HOME`, `~/.cache` or `~/Library/Caches`). Nothing is created.
@@ -77,11 +90,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoCacheFolder`] where the user has no such folder.
     pub(crate) fn open() -> Result<Store, StoreError> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let cache = match set("QUARREL_CACHE") {
-            Some(folder) => PathBuf::from(folder),
-            None => dirs::cache_dir().ok_or(StoreError::NoCacheFolder)?.join("quarrel"),
-        };
+        let cache = cache_folder().ok_or(StoreError::NoCacheFolder)?;
         let ollama = match set("OLLAMA_MODELS") {
             Some(folder) => vec![PathBuf::from(folder)],
             None => ollama::default_folders(),
