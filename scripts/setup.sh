@@ -68,12 +68,18 @@ setup_linux() {
   has_vulkan_loader || missing+=(libvulkan1)
   # Vulkan in software, for machines without a GPU.
   has_vulkan_driver || missing+=(mesa-vulkan-drivers)
+  [ "$1" != test ] || has_browser || missing+=(chromium)
   [ "${#missing[@]}" -gt 0 ] || return 0
   have apt-get || fail "missing, under the names that Debian gives them: ${missing[*]}"
   say "installing ${missing[*]}"
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# What the plan's page is tested in.
+has_browser() {
+  have chromium || have chromium-browser || have google-chrome
 }
 
 # Whether cargo runs here and is new enough.
@@ -116,7 +122,7 @@ setup_checks() {
 
 cd "$(dirname "$0")/.."
 case "$(uname -s)" in
-  Linux) setup_linux ;;
+  Linux) setup_linux "${1:-run}" ;;
   Darwin) links_c || fail "Apple's command line tools are missing: xcode-select --install" ;;
   *) fail "only Linux and macOS are known here" ;;
 esac

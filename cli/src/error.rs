@@ -1,6 +1,7 @@
 //! Errors of the command line: who is to blame, and how they are printed.
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
+use quarrel_check::CheckError;
 use quarrel_compiler::CompileError;
 use quarrel_models::arch::{ArchError, ErrorKind};
 use quarrel_models::chat::ChatError;
@@ -205,10 +206,25 @@ impl From<RuntimeError> for CliError {
 impl From<ReferenceError> for CliError {
     fn from(error: ReferenceError) -> CliError {
         match error {
-            ReferenceError::Graph(_) | ReferenceError::NotATensor(_) => {
+            ReferenceError::Graph(_)
+            | ReferenceError::NotATensor(_)
+            | ReferenceError::Given { .. } => {
                 CliError::Failure(format!("a bug in Quarrel, please report it: {error}"))
             }
             _ => CliError::User(error.to_string()),
+        }
+    }
+}
+
+impl From<CheckError> for CliError {
+    fn from(error: CheckError) -> CliError {
+        match error {
+            CheckError::Reference(error) => error.into(),
+            CheckError::Runtime(error) => error.into(),
+            CheckError::Script(_) => CliError::User(error.to_string()),
+            CheckError::Plan(_) => {
+                CliError::Failure(format!("a bug in Quarrel, please report it: {error}"))
+            }
         }
     }
 }

@@ -1,78 +1,85 @@
-//! The file in which compiled pipelines are kept from one run to the next, in the user's cache folder.
-//!
-//! It only saves time: whatever is wrong with it, nothing is said, and pipelines are compiled.
+//! What is known of a device from before: small files in the user's cache folder, one a device and
+//! driver, that are worth no error when they are damaged or another's.
 
-use crate::store;
-use quarrel_runtime::Gpu;
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use crate::output;
+use crate::store::cache_folder;
+use quarrel_ir::facts::DeviceFacts;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
+use std::{fs, io};
 
-/// No driver's pipelines of a few models come near it.
-const MOST_BYTES: u64 = 256 << 20;
-
-/// Pipelines of an open device; dropping it writes those that are new to the file.
-#[derive(Debug)]
-pub(crate) struct KeptPipelines {
-    gpu: Gpu,
-    file: PathBuf,
-    /// What the file held.
-    before: Option<Vec<u8>>,
+/// A file that was kept, with what it is about.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept<T> {
+    device: String,
+    backend: String,
+    driver: String,
+    content: T,
 }
 
-impl KeptPipelines {
-    /// Gives `gpu` what is kept for it; `None` where it or the user has no place for that.
-    pub(crate) fn open(gpu: &mut Gpu) -> Option<KeptPipelines> {
-        let file = store::cache_folder()?.join("pipelines").join(gpu.pipelines_key()?);
-        let before = read(&file);
-        gpu.keep_pipelines(before.as_deref());
-        Some(KeptPipelines { gpu: gpu.clone(), file, before })
+/// The file of `kind` for a device; `None` where the user has no cache folder.
+fn path(kind: &str, facts: &DeviceFacts) -> Option<PathBuf> {
+    let mut hash = Sha256::new();
+    for part in [&facts.name, &facts.backend, &facts.driver] {
+        hash.update(part);
+        hash.update([0]);
     }
+    let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let word = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = facts.name.chars().map(word).take(32).collect();
+    Some(cache_folder()?.join(kind).join(format!("{name}-{hash}.json")))
 }
 
-impl Drop for KeptPipelines {
-    fn drop(&mut self) {
-        let now = self.gpu.kept_pipelines();
-        if let Some(bytes) = now.filter(|now| Some(now) != self.before.as_ref()) {
-            // The next run compiles again what cannot be written.
-            let _ = write(&self.file, &bytes);
+/// What is kept of `kind` for a device. A file that is damaged or of another device is left alone,
+/// with a remark.
+pub(crate) fn load<T: DeserializeOwned>(kind: &str, facts: &DeviceFacts) -> Option<T> {
+    let path = path(kind, facts)?;
+    let ignored = |why: String| {
+        output::remark(&format!("{} is ignored: {why}\n", path.display()));
+        None
+    };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return None,
+        Err(why) => return ignored(why.to_string()),
+    };
+    match serde_json::from_str::<Kept<T>>(&text) {
+        Err(why) => ignored(format!("it is damaged ({why})")),
+        Ok(kept) => {
+            let about = [&kept.device, &kept.backend, &kept.driver];
+            match about == [&facts.name, &facts.backend, &facts.driver] {
+                true => Some(kept.content),
+                false => ignored(format!("it is about {} ({})", kept.device, kept.driver)),
+            }
         }
     }
 }
 
-fn read(file: &Path) -> Option<Vec<u8>> {
-    let length = fs::metadata(file).ok()?.len();
-    if length <= MOST_BYTES { fs::read(file).ok() } else { None }
-}
-
-/// Writes the whole file or none of it: two runs may end at once.
-fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
+/// Keeps `content` as what is known of `kind` of a device, in place of what was; the file's path.
+///
+/// # Errors
+/// Why it could not be kept.
+pub(crate) fn keep<T: Serialize>(
+    kind: &str,
+    facts: &DeviceFacts,
+    content: &T,
+) -> io::Result<PathBuf> {
+    let path = path(kind, facts).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, "there is no cache folder: set QUARREL_CACHE")
+    })?;
+    let folder = path.parent().unwrap_or(&path);
     fs::create_dir_all(folder)?;
-    let mut part = NamedTempFile::new_in(folder)?;
-    part.write_all(bytes)?;
-    part.persist(file)?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_written_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("pipelines").join("key");
-        assert_eq!(read(&file), None);
-        write(&file, b"first").unwrap();
-        write(&file, b"second").unwrap();
-        assert_eq!(read(&file).as_deref(), Some(&b"second"[..]));
-        let names: Vec<_> = fs::read_dir(folder.path().join("pipelines")).unwrap().collect();
-        assert_eq!(names.len(), 1, "{names:?}");
-        // Where a folder should be is a file, and the other way round.
-        assert!(write(&file.join("key"), b"third").is_err());
-        assert!(write(&folder.path().join("pipelines"), b"third").is_err());
-        assert_eq!(read(&folder.path().join("pipelines")), None);
-    }
+    let kept = Kept {
+        device: facts.name.clone(),
+        backend: facts.backend.clone(),
+        driver: facts.driver.clone(),
+        content,
+    };
+    // Written aside and renamed, so that nobody reads half of it.
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer_pretty(&mut file, &kept)?;
+    file.persist(&path).map_err(|failed| failed.error)?;
+    Ok(path)
 }

@@ -10,8 +10,9 @@
 //! | `backend/` | what runs a model: the GPU runtime or the reference interpreter |
 //! | `generation.rs` | generating: streaming, interrupts, timings |
 //! | `store/` | models by name |
+//! | `kept.rs`, `measured.rs`, `tuned.rs` | what is known of a device from before: its speeds, and which variants of kernels are fast |
 //! | `output.rs`, `error.rs`, `progress.rs` | what is printed, and where |
-//! | `kept.rs` | compiled pipelines, from one run to the next |
+//! | `pipelines.rs` | compiled pipelines, from one run to the next |
 //! | `background.rs`, `interrupt.rs`, `memory.rs` | threads, Ctrl-C, free memory |
 
 mod backend;
@@ -22,15 +23,19 @@ mod error;
 mod generation;
 mod interrupt;
 mod kept;
+mod measured;
 mod memory;
 mod model;
 mod opening;
 mod options;
 mod output;
+mod pipelines;
 mod progress;
 mod saved;
 mod store;
 mod text;
+mod trace;
+mod tuned;
 
 use clap::Parser;
 use std::process::ExitCode;

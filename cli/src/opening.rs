@@ -4,15 +4,18 @@
 use crate::backend::{Backend, Device, GpuModel, ReferenceBackend};
 use crate::background::Pending;
 use crate::error::{CliError, Result};
-use crate::kept::KeptPipelines;
 use crate::model::{Model, Source, check_vocabulary};
 use crate::options::{PlanArgs, SavedArgs};
 use crate::output;
+use crate::pipelines::KeptPipelines;
 use crate::saved;
 use crate::text::Text;
+use crate::tuned;
 use quarrel_ir::graph::Graph;
 use quarrel_ir::plan::{Phase, Plan, PlanOptions};
 use quarrel_models::arch::context_length;
+use quarrel_runtime::Tracer;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A model on its way.
@@ -28,6 +31,7 @@ pub(crate) struct Opening<'a> {
     what: What,
     plan: &'a PlanArgs,
     started: Instant,
+    tracer: Option<Arc<Tracer>>,
     text: Option<Pending<Result<Text>>>,
     device: Option<Pending<Result<Device>>>,
 }
@@ -87,7 +91,21 @@ impl<'a> Opening<'a> {
         };
         let trained = context_length(source.facts());
         let (name, text, device) = (name.into(), Some(text), Some(device));
-        Ok(Opening { name, source, vocabulary, trained, what, plan, started, text, device })
+        let tracer = None;
+        Ok(Opening { name, source, vocabulary, trained, what, plan, started, tracer, text, device })
+    }
+
+    /// Has what follows traced, from the beginning of the command on.
+    pub(crate) fn start_trace(&mut self) -> Result<()> {
+        if self.plan.is_reference() {
+            return Err(CliError::user(
+                "--trace needs a GPU: the reference interpreter has no steps",
+            ));
+        }
+        let tracer = Tracer::since(self.started);
+        tracer.until_now("open the model");
+        self.tracer = Some(Arc::new(tracer));
+        Ok(())
     }
 
     /// Positions of a session, where nothing but the options and the model, or the saved plan,
@@ -136,18 +154,24 @@ impl<'a> Opening<'a> {
     }
 
     fn compile_with(&mut self, options: &PlanOptions) -> Result<Compiled> {
-        let mut device = self.device.take().ok_or_else(|| once("device"))?.wait()?;
+        let device = self.device.take().ok_or_else(|| once("device"))?.wait()?;
+        let mut device = match (device, &self.tracer) {
+            (Device::Gpu(gpu), Some(tracer)) => Device::Gpu(gpu.traced_by(Arc::clone(tracer))),
+            (device, _) => device,
+        };
         let start = Instant::now();
         let kept = match &mut device {
             Device::Gpu(gpu) => KeptPipelines::open(gpu),
             Device::Reference => None,
         };
+        let compiling = self.tracer.as_ref().map(|tracer| tracer.begin("compile the plan"));
         let kind = match (device, &mut self.what) {
             (Device::Reference, What::Graph(_)) => {
                 Kind::Reference { context: options.context, chunk: options.chunk }
             }
             (Device::Gpu(gpu), What::Graph(graph)) => {
-                Kind::Gpu(Box::new(GpuModel::compile(graph, gpu, options)?))
+                let options = tuned::with(options, &gpu.facts(), self.plan);
+                Kind::Gpu(Box::new(GpuModel::compile(graph, gpu, &options)?))
             }
             (device, What::Saved(plan)) => {
                 let gpu = device.gpu("--plan")?;
@@ -155,6 +179,7 @@ impl<'a> Opening<'a> {
                 Kind::Gpu(Box::new(GpuModel::of(Plan::clone(plan), gpu)))
             }
         };
+        drop(compiling);
         let time = start.elapsed();
         self.note_context();
         Ok(Compiled { kind, kept, time })

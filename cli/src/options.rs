@@ -48,6 +48,9 @@ pub(crate) struct PlanArgs {
     /// Expand the file's weights to F32, F16 or BF16 as they are loaded
     #[arg(long, value_name = "FORMAT", value_parser = float_format)]
     pub(crate) weights: Option<Format>,
+    /// Leave variants of kernels that `quarrel tune` measured to be faster on this device
+    #[arg(long)]
+    pub(crate) no_tuned: bool,
 }
 
 /// Precision of arithmetic, and of keys and values.
@@ -115,6 +118,8 @@ impl PlanArgs {
             weights: self.weights,
             state: self.state_format(),
             precision: self.precision.map_or(plan::Precision::Auto, Precision::planned),
+            choices: plan::Variants::new(),
+            tuned: plan::Variants::new(),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Writing results: everything that goes to the standard output stream passes through here, so that
 //! a reader that goes away ends the program quietly. Remarks beside them go to the other stream.
 
-use crate::error::Result;
+use crate::error::{CliError, Result};
 use serde::Serialize;
 use std::io::Write;
+use std::path::Path;
 
 /// Writes text as it is and sees that it is seen.
 pub(crate) fn text(text: &str) -> Result<()> {
@@ -11,6 +12,13 @@ pub(crate) fn text(text: &str) -> Result<()> {
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(())
+}
+
+/// Writes text to the file at `path`, or to the standard output stream where there is none.
+pub(crate) fn write(path: Option<&Path>, contents: &str) -> Result<()> {
+    let Some(path) = path else { return text(contents) };
+    std::fs::write(path, contents)
+        .map_err(|why| CliError::User(format!("{} cannot be written: {why}", path.display())))
 }
 
 /// Writes a remark to the standard error stream; without one there is nobody to tell.

@@ -30,8 +30,11 @@ fn number(value: &Value, field: &str) -> f64 {
 fn kernels_are_timed_by_either_clock() {
     for clock in ["timestamps", "repetition"] {
         let json = measured(&["--depth", "3", &format!("--kernels={clock}")]);
-        has(&json["roofline"], &["bytes_per_s", "flops_per_s", "dispatch_us"]);
-        let least = number(&json["roofline"], "dispatch_us");
+        has(
+            &json["speeds"],
+            &["copy_bytes_per_s", "workgroup_bytes_per_s", "flops_per_s", "dispatch_us"],
+        );
+        let least = number(&json["speeds"], "dispatch_us");
         let steps = json["kernels"].as_array().unwrap();
         assert_eq!(steps.len(), 2);
         for (step, test) in steps.iter().zip(json["tests"].as_array().unwrap()) {
@@ -47,13 +50,16 @@ fn kernels_are_timed_by_either_clock() {
             assert!((sum("share") - 1.0).abs() < 1e-9);
             assert!((sum("us") / number(step, "step_us") - 1.0).abs() < 1e-9);
             for row in kernels {
-                has(row, &["kernel", "family", "variant", "ops", "gb_per_s", "gflop_per_s"]);
+                has(
+                    row,
+                    &["kernel", "family", "variant", "ops", "bound", "gb_per_s", "gflop_per_s"],
+                );
                 let us = number(row, "us");
                 assert!(us > 0.0, "{row}");
-                assert!(number(row, "roofline_us") >= least * number(row, "dispatches") * 0.999);
+                assert!(number(row, "predicted_us") >= least * number(row, "dispatches") * 0.999);
                 let rate = number(row, "bytes") / us / 1e3;
                 assert!((rate - number(row, "gb_per_s")).abs() <= 1e-9 * rate, "{row}");
-                let lost = us - number(row, "roofline_us");
+                let lost = us - number(row, "predicted_us");
                 assert!((lost - number(row, "lost_us")).abs() < 1e-6, "{row}");
             }
             let lost: Vec<f64> = kernels.iter().map(|row| number(row, "lost_us")).collect();

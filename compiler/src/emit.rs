@@ -3,11 +3,11 @@
 use crate::error::CompileError;
 use crate::lower::{IoBuffer, Launch, Resource, WeightTable, row_bytes};
 use crate::memory::{Assigned, Pool, value_bytes};
-use crate::region::{Region, label};
-use quarrel_ir::graph::{Graph, Op, StateId, ValueId};
+use crate::region::{Region, label, listed};
+use quarrel_ir::graph::{Graph, StateId, ValueId};
 use quarrel_ir::plan::{
-    Buffer, BufferId, BufferRange, BufferRole, Content, Dispatch, FusedOp, Io, Kernel, KernelId,
-    Phase, PlanOptions, Program,
+    Buffer, BufferId, BufferRange, BufferRole, Choice, Content, Dispatch, FusedOp, Io, Kernel,
+    KernelId, Phase, PlanOptions, Program,
 };
 use quarrel_ir::sampling::{MAX_STOP_TOKENS, RECORDS, SLOT_WORDS};
 use quarrel_kernels::shader::Shader;
@@ -78,7 +78,7 @@ impl<'a> Emission<'a> {
                 .map(|resource| self.range(resource, assigned))
                 .collect::<Result<Vec<_>, _>>()?;
             let declared = launch.bindings.iter().map(|b| b.declared()).collect();
-            let kernel = self.kernel(launch.shader, declared);
+            let kernel = self.kernel(launch.shader, declared, launch.choice);
             let mut reason = region.reasons.join("; ");
             if let Some(note) = launch.note {
                 reason = if reason.is_empty() { note } else { format!("{reason}; {note}") };
@@ -102,6 +102,7 @@ impl<'a> Emission<'a> {
         &mut self,
         shader: Shader,
         bindings: Vec<quarrel_ir::plan::KernelBinding>,
+        choice: Option<Choice>,
     ) -> KernelId {
         if let Some(&id) = self.known.get(&shader.wgsl) {
             return id;
@@ -112,6 +113,7 @@ impl<'a> Emission<'a> {
             name: format!("{}_{}", shader.family, id.0),
             family: shader.family.to_string(),
             variant: shader.variant,
+            choice,
             wgsl: shader.wgsl,
             bindings,
             workgroup: shader.workgroup,
@@ -224,13 +226,13 @@ fn layer_of(graph: &Graph, region: &Region) -> Option<u32> {
 }
 
 fn fused_ops(graph: &Graph, region: &Region) -> Vec<FusedOp> {
-    let ops = region.members.iter().filter(|(v, _)| !matches!(graph.op(**v), Op::Reshape(_)));
-    ops.map(|(value, place)| FusedOp {
-        value: value.0,
-        op: graph.op(*value).name().to_string(),
-        name: graph.node(*value).origin.name.clone(),
-        layer: graph.node(*value).origin.layer,
-        place: *place,
-    })
-    .collect()
+    listed(graph, region)
+        .map(|(value, place)| FusedOp {
+            value: value.0,
+            op: graph.op(value).name().to_string(),
+            name: graph.node(value).origin.name.clone(),
+            layer: graph.node(value).origin.layer,
+            place,
+        })
+        .collect()
 }

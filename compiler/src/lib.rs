@@ -35,9 +35,10 @@ use memory::Pool;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, Op, StateFormat, Type, ValueId};
 use quarrel_ir::plan::{
-    Decision, ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, Rewind, identity,
+    Choice, Decision, ModelFacts, PLAN_VERSION, Phase, Plan, PlanOptions, Rewind, identity,
 };
 use region::Region;
+use std::collections::BTreeSet;
 
 /// Compiles `graph` for `device`.
 ///
@@ -86,6 +87,9 @@ pub fn compile(
     emission.add_pool(pool);
     limits::check_values(&emission.buffers, device, options)?;
     let states = graph.states.iter().map(|state| state.addressing);
+    let chosen = emission.kernels.iter().filter_map(|kernel| kernel.choice.as_ref());
+    lower::check_keys(options, chosen.clone())?;
+    let options = &with_own_variants(options, chosen);
     let plan = Plan {
         version: PLAN_VERSION,
         identity: identity(original, device, options),
@@ -104,6 +108,17 @@ pub fn compile(
     };
     plan.verify()?;
     Ok(plan)
+}
+
+/// The options without what was measured for other plans.
+fn with_own_variants<'a>(
+    options: &PlanOptions,
+    chosen: impl Iterator<Item = &'a Choice>,
+) -> PlanOptions {
+    let keys: BTreeSet<&str> = chosen.map(|choice| choice.key.as_str()).collect();
+    let mut options = options.clone();
+    options.tuned.retain(|key, _| keys.contains(key.as_str()));
+    options
 }
 
 /// Stores keys and values as the options say; what is said of those whose rows cannot be.

@@ -1,7 +1,7 @@
 //! Regions: sets of graph values that one kernel computes.
 
 use quarrel_ir::graph::{Graph, Op, Type, ValueId, WeightId, WeightRows};
-use quarrel_ir::plan::Place;
+use quarrel_ir::plan::{Place, mark};
 use quarrel_kernels::product::Order;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,6 +114,23 @@ impl Region {
             _ => [].iter(),
         }
     }
+}
+
+/// The ops that a dispatch of `region` lists, in order: its members but reshapes, which compute
+/// nothing.
+pub fn listed<'a>(
+    graph: &'a Graph,
+    region: &'a Region,
+) -> impl Iterator<Item = (ValueId, Place)> + 'a {
+    let members = region.members.iter().map(|(value, place)| (*value, *place));
+    members.filter(|(value, _)| !matches!(graph.op(*value), Op::Reshape(_)))
+}
+
+/// What marks the lines of kernel text that compute each of the ops that a dispatch of `region`
+/// lists.
+pub fn marks(graph: &Graph, region: &Region) -> BTreeMap<ValueId, String> {
+    let listed = listed(graph, region).enumerate();
+    listed.map(|(index, (value, _))| (value, mark(index, graph.op(value).name()))).collect()
 }
 
 /// The value whose memory holds `value`: reshapes change nothing in memory.

@@ -39,10 +39,49 @@ pub struct DeviceFacts {
     pub matrix_shapes: Vec<(u32, u32, u32)>,
     /// Whether timestamps can be written between the dispatches of one pass.
     pub timestamps_inside_passes: bool,
-    /// Measured bytes per second of a large copy, read plus written; `None` if never measured.
+    /// How fast it was measured to be.
+    #[serde(flatten)]
+    pub speeds: Speeds,
+}
+
+/// Measured speeds of a device, all in kernels that depend on the one before; what was never
+/// measured is `None` or empty.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Speeds {
+    /// Bytes per second of a large copy, read plus written.
     pub copy_bytes_per_s: Option<f64>,
-    /// Measured microseconds between dependent dispatches that do almost nothing.
+    /// Microseconds between dispatches that do almost nothing.
     pub dispatch_us: Option<f64>,
+    /// Copies of several sizes between places that no cache holds, the smallest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopyTime>,
+    /// Bytes per second of a copy by one workgroup of 256 threads, each with four loads of 16 bytes
+    /// under way; read plus written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workgroup_bytes_per_s: Option<f64>,
+    /// F32 operations a second of multiply-adds, each counted as two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flops_per_s: Option<f64>,
+    /// Operations a second of cooperative matrix products whose factors lie in workgroup memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matrix_flops_per_s: Option<f64>,
+}
+
+/// How long a dispatch took that copied.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CopyTime {
+    /// Bytes read plus bytes written.
+    pub bytes: u64,
+    /// Microseconds, the dispatch itself included.
+    pub us: f64,
+}
+
+impl Speeds {
+    /// Whether anything was measured that predicts the time of a dispatch.
+    pub fn known(&self) -> bool {
+        self.dispatch_us.is_some() && (self.copy_bytes_per_s.is_some() || !self.copies.is_empty())
+    }
 }
 
 /// Kinds of processor that run kernels.

@@ -110,13 +110,31 @@ fn metal_slots(module: &naga::Module) -> msl::EntryPointResources {
 
 /// The SPIR-V words of a kernel, written as wgpu's Vulkan backend writes trusted kernels.
 pub fn spirv(wgsl: &str) -> Result<Vec<u32>, CheckError> {
+    write_spirv(wgsl, None)
+}
+
+/// The same with the names and line numbers of the text, for people.
+pub fn spirv_with_lines(wgsl: &str) -> Result<Vec<u32>, CheckError> {
+    let info = spv::DebugInfo {
+        source_code: wgsl,
+        file_name: "kernel.wgsl",
+        language: spv::SourceLanguage::WGSL,
+    };
+    write_spirv(wgsl, Some(info))
+}
+
+fn write_spirv(wgsl: &str, debug_info: Option<spv::DebugInfo<'_>>) -> Result<Vec<u32>, CheckError> {
     let (module, info) = validate(wgsl)?;
+    let mut flags = spv::Options::default().flags;
+    flags.set(spv::WriterFlags::DEBUG, debug_info.is_some());
     let options = spv::Options {
         lang_version: (1, 3),
         bounds_check_policies: UNCHECKED,
         zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
         force_loop_bounding: false,
         emit_int_div_checks: false,
+        flags,
+        debug_info,
         ..Default::default()
     };
     spv::write_vec(&module, &info, &options, None)

@@ -13,6 +13,8 @@
 pub struct Statistic {
     /// What becomes of the row's sum.
     pub finish: Finish,
+    /// What ends each line that computes it: a comment, or nothing.
+    pub mark: String,
 }
 
 /// How a row's sum becomes a statistic; `width` elements were summed.
@@ -69,11 +71,12 @@ impl RowProgram {
                 Finish::Largest => ("-3.4e38f", format!("{part} = max({part}, {step});"), "max"),
                 _ => ("0.0", format!("{part} += {step};"), "sum"),
             };
+            let mark = &statistic.mark;
             text.push_str(&format!(
-                "    var {part} = {start};\n    \
-                 for (var j = tid; j < {steps}u; j += {threads}u) {{ {gathered} }}\n    \
-                 let sum_{index}{suffix} = workgroup_{reduce}({part}, lane, subgroup, subgroups);\n    \
-                 let s_{index}{suffix} = {finish};\n"
+                "    var {part} = {start};{mark}\n    \
+                 for (var j = tid; j < {steps}u; j += {threads}u) {{ {gathered} }}{mark}\n    \
+                 let sum_{index}{suffix} = workgroup_{reduce}({part}, lane, subgroup, subgroups);{mark}\n    \
+                 let s_{index}{suffix} = {finish};{mark}\n"
             ));
         }
         text

@@ -109,4 +109,14 @@ pub enum ReferenceError {
     /// A value that was asked for is not an F32 tensor of this graph.
     #[error("%{0} is not an f32 tensor of the graph")]
     NotATensor(u32),
+    /// A value that is given has not the elements of its type.
+    #[error("%{value} was given {got} elements, or those of another type: it has {expected}")]
+    Given {
+        /// The value.
+        value: u32,
+        /// Elements by its type.
+        expected: usize,
+        /// Elements given.
+        got: usize,
+    },
 }

@@ -4,20 +4,21 @@ use crate::evaluate::{Value, evaluate};
 use crate::inputs::Limits;
 use crate::states::StateRows;
 use crate::{ReferenceError, StepInputs};
-use quarrel_ir::graph::{DType, Graph, Type, ValueId};
+use quarrel_ir::graph::{DType, Graph, Op, Type, ValueId};
 use quarrel_ir::weight::{TensorInfo, WeightSource};
+use std::collections::BTreeSet;
 
 /// A graph that can be run: the oracle for everything that computes the same.
 #[derive(Debug)]
 pub struct Interpreter {
-    graph: Graph,
+    pub(crate) graph: Graph,
     /// Each weight's bytes as the source stores them, by [`quarrel_ir::graph::WeightId`]; a row is
     /// expanded when it is read. Their lengths match formats and shapes: `new` has checked it.
-    weights: Vec<Vec<u8>>,
+    pub(crate) weights: Vec<Vec<u8>>,
     /// By [`quarrel_ir::graph::StateId`].
-    states: Vec<StateRows>,
+    pub(crate) states: Vec<StateRows>,
     slots: usize,
-    limits: Limits,
+    pub(crate) limits: Limits,
     /// For each value, the values that no later value reads.
     last_reads: Vec<Vec<ValueId>>,
 }
@@ -34,6 +35,22 @@ impl Interpreter {
         slots: usize,
         context: usize,
     ) -> Result<Interpreter, ReferenceError> {
+        let all = graph.values().collect();
+        Interpreter::of_part(graph, weights, slots, context, &all)
+    }
+
+    /// As [`new`](Interpreter::new), to compute nothing but `part`: only the weights among these
+    /// values are read.
+    ///
+    /// # Errors
+    /// As [`new`](Interpreter::new).
+    pub fn of_part(
+        graph: Graph,
+        weights: &dyn WeightSource,
+        slots: usize,
+        context: usize,
+        part: &BTreeSet<ValueId>,
+    ) -> Result<Interpreter, ReferenceError> {
         graph.verify()?;
         for value in graph.values() {
             if let Some(tensor) = graph.tensor(value)
@@ -43,8 +60,18 @@ impl Interpreter {
                 return Err(ReferenceError::Extents { what, dims: tensor.dims.clone() });
             }
         }
-        let weights =
-            graph.weights.iter().map(|info| read(info, weights)).collect::<Result<_, _>>()?;
+        let wanted: BTreeSet<u32> = part
+            .iter()
+            .filter_map(|value| match graph.op(*value) {
+                Op::Weight(id) => Some(id.0),
+                _ => None,
+            })
+            .collect();
+        let bytes = |(id, info): (u32, &TensorInfo)| match wanted.contains(&id) {
+            true => read(info, weights),
+            false => Ok(Vec::new()),
+        };
+        let weights = (0u32..).zip(&graph.weights).map(bytes).collect::<Result<_, _>>()?;
         let states = graph.states.iter().map(|decl| StateRows::new(decl, slots, context));
         let states = states.collect::<Result<_, _>>()?;
         let limits = Limits::new(&graph, slots, context);

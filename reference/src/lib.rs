@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `interpreter.rs` | [`Interpreter`]: a graph with its weights and states, run step by step |
 //! | `evaluate.rs` | one node: an exhaustive match over the ops |
+//! | `part.rs` | part of a step, from values that are given |
 //! | `inputs.rs` | [`StepInputs`] and their checks |
 //! | `states.rs` | the rows that live across steps, rounded as they are written |
 //! | `ops/` | each op's arithmetic as a function of slices |
@@ -18,9 +19,11 @@ mod evaluate;
 mod inputs;
 mod interpreter;
 pub mod ops;
+mod part;
 mod states;
 
 pub use error::ReferenceError;
 pub use inputs::StepInputs;
 pub use interpreter::Interpreter;
+pub use part::{Elements, needed};
 pub use states::{StateRows, cache_row, round};

@@ -6,6 +6,7 @@ use crate::memory;
 use crate::pipelines::{Background, Pipelines};
 use crate::program::{Prepared, kernels};
 use crate::readback;
+use crate::trace::{self, Trace};
 use quarrel_ir::plan::{BufferId, BufferRole, Phase, Plan, StepDims};
 use quarrel_ir::weight::WeightSource;
 use std::sync::{Arc, OnceLock};
@@ -61,7 +62,13 @@ impl Engine {
         let gpu = gpu.clone();
         let mut engine = Engine { background: None, gpu, plan, buffers, pipelines, programs };
         engine.compile_in_background(options.phases);
-        crate::load::load(&engine.gpu, &engine.plan, &engine.buffers, weights, progress)?;
+        {
+            let _loading = trace::begin(engine.gpu.tracer(), "load the weights");
+            crate::load::load(&engine.gpu, &engine.plan, &engine.buffers, weights, progress)?;
+        }
+        if let Some(tracer) = engine.gpu.tracer() {
+            tracer.compare_clocks(&engine)?;
+        }
         Ok(engine)
     }
 
@@ -131,7 +138,33 @@ impl Engine {
         encoder: &mut wgpu::CommandEncoder,
         programs: &[(Phase, StepDims)],
     ) -> Result<(), RuntimeError> {
-        self.record_timed(encoder, programs, None)
+        match self.gpu.tracer() {
+            None => self.record_timed(encoder, programs, None),
+            Some(tracer) => {
+                let _recording = tracer.begin("record");
+                tracer.record(self, encoder, programs)
+            }
+        }
+    }
+
+    /// What was traced since the plan was loaded; `None` where nobody traces.
+    ///
+    /// # Errors
+    /// A failing device.
+    pub fn trace(&self) -> Result<Option<Trace>, RuntimeError> {
+        self.gpu.tracer().map(|tracer| tracer.finish(self)).transpose()
+    }
+
+    /// The dispatches of a program that run at these dims: their places, kernels' names and layers.
+    pub(crate) fn dispatches(
+        &self,
+        (phase, dims): (Phase, StepDims),
+    ) -> Result<Vec<(usize, String, Option<u32>)>, RuntimeError> {
+        let program = self.plan.program(phase).ok_or(RuntimeError::NoProgram(phase))?;
+        let all = program.dispatches.iter().enumerate();
+        let runs = all.filter(|(_, d)| d.grid.iter().all(|extent| extent.at(dims) > 0));
+        let named = runs.map(|(i, d)| (i, self.plan.kernel(d.kernel).name.clone(), d.layer));
+        Ok(named.collect())
     }
 
     /// As [`record`](Engine::record), with timestamps at the beginning and the end of the pass.
@@ -161,6 +194,27 @@ impl Engine {
         self.program(phase)?.record(pass, &self.pipelines, dims, index..index + 1)
     }
 
+    /// Bind groups for a program of the plan's kernels over the plan's buffers and, after them,
+    /// `extra`.
+    pub(crate) fn prepare(
+        &self,
+        program: &quarrel_ir::plan::Program,
+        extra: &[wgpu::Buffer],
+    ) -> Prepared {
+        let buffers: Vec<wgpu::Buffer> = self.buffers.iter().chain(extra).cloned().collect();
+        Prepared::new(&self.gpu, program, &self.pipelines, &buffers)
+    }
+
+    /// Records all of a prepared program.
+    pub(crate) fn record_prepared(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        program: &Prepared,
+        dims: StepDims,
+    ) -> Result<(), RuntimeError> {
+        program.record(pass, &self.pipelines, dims, 0..program.len())
+    }
+
     /// Submits dispatch `index` of a program alone.
     pub(crate) fn submit_one(
         &self,
@@ -186,9 +240,26 @@ impl Engine {
         self.ready(programs)?;
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         self.record(&mut encoder, programs)?;
-        let submission = self.gpu.queue.submit([encoder.finish()]);
+        let submission = {
+            let _submitting = trace::begin(self.gpu.tracer(), "submit");
+            self.gpu.queue.submit([encoder.finish()])
+        };
         self.gpu.faults.check("running a step")?;
         Ok(submission)
+    }
+
+    /// Submits dispatch `index` of the program of `phase` alone, at these dims; its kernel is compiled
+    /// first where it has not been.
+    ///
+    /// # Errors
+    /// As [`run`](Engine::run).
+    ///
+    /// # Panics
+    /// If the program has no such dispatch.
+    pub fn run_one(&self, phase: Phase, dims: StepDims, index: usize) -> Result<(), RuntimeError> {
+        self.ready(&[(phase, dims)])?;
+        self.submit_one(phase, dims, index)?;
+        self.gpu.faults.check("running a dispatch")
     }
 
     /// Waits until all that was submitted is done.
@@ -215,8 +286,11 @@ impl Engine {
         self.write_at(id, 0, words);
     }
 
-    /// Writes words from byte `offset` of a buffer before the next submission.
-    pub(crate) fn write_at(&self, id: BufferId, offset: u64, words: &[u32]) {
+    /// Writes words from byte `offset` of a buffer, a multiple of 4, before the next submission.
+    ///
+    /// # Panics
+    /// If the id is of another plan.
+    pub fn write_at(&self, id: BufferId, offset: u64, words: &[u32]) {
         self.gpu.queue.write_buffer(self.buffer(id), offset, bytemuck::cast_slice(words));
     }
 

@@ -8,6 +8,7 @@ use crate::error::RuntimeError;
 use crate::ring::{Record, Ring};
 use crate::sampling::{SamplingParams, stop_words};
 use crate::session::Session;
+use crate::trace;
 use quarrel_ir::plan::{Phase, StepDims};
 use quarrel_ir::sampling::Status;
 use std::ops::ControlFlow;
@@ -232,7 +233,11 @@ impl<'a> Loop<'a> {
             if slots == 1 && self.session.engine.compiled(&[Phase::Decode]) {
                 self.submit_ahead()?;
             }
-            self.session.engine.gpu().wait(Some(prefilled), "processing the prompt")?;
+            {
+                let gpu = self.session.engine.gpu();
+                let _waiting = trace::begin(gpu.tracer(), "wait for the prompt");
+                gpu.wait(Some(prefilled), "processing the prompt")?;
+            }
             self.timings.prefill = self.start.elapsed();
             self.receive(Step::Prompt(slot as usize), on_token)?;
         }
@@ -356,7 +361,13 @@ impl<'a> Loop<'a> {
             return Ok(());
         }
         sequence.tokens.push(record.token);
-        let wanted = on_token(index, record.token);
+        let wanted = {
+            let mut span = trace::begin(self.session.engine.gpu().tracer(), "token");
+            if let Some(span) = &mut span {
+                span.detail("id", record.token);
+            }
+            on_token(index, record.token)
+        };
         sequence.ended = match status {
             Status::Stopped => Some(StopReason::StopToken),
             _ if sequence.tokens.len() >= self.options.max_tokens => Some(StopReason::MaxTokens),

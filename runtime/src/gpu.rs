@@ -2,8 +2,10 @@
 
 use crate::error::RuntimeError;
 use crate::faults::Faults;
+use crate::probe;
 use crate::quiet::quietly;
-use quarrel_ir::facts::{DeviceFacts, DeviceKind};
+use crate::trace::Tracer;
+use quarrel_ir::facts::{DeviceFacts, DeviceKind, Speeds};
 use std::sync::Arc;
 
 /// The graphics interfaces that kernels run through.
@@ -50,9 +52,20 @@ pub struct Gpu {
     /// Compiled pipelines that outlive the process, where the device has such a thing.
     pub(crate) kept: Option<wgpu::PipelineCache>,
     facts: Arc<DeviceFacts>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 impl Gpu {
+    /// The same device, with what is done on it told to `tracer`.
+    pub fn traced_by(self, tracer: Arc<Tracer>) -> Gpu {
+        Gpu { tracer: Some(tracer), ..self }
+    }
+
+    /// Who is told what is done on the device.
+    pub(crate) fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracer.as_ref()
+    }
+
     /// Opens an adapter and probes its subgroup size.
     ///
     /// `selector` is an index into [`adapters`], part of a name, or a backend's name, in any case;
@@ -92,8 +105,8 @@ impl Gpu {
         })?;
         let faults = Faults::watch(&device, &summary.name);
         let facts = Arc::new(facts_of(&adapter, summary, features));
-        let mut gpu = Gpu { device, queue, adapter, faults, kept: None, facts };
-        let subgroup_size = crate::probe::subgroup_size(&gpu)?;
+        let mut gpu = Gpu { device, queue, adapter, faults, kept: None, facts, tracer: None };
+        let subgroup_size = probe::subgroup_size(&gpu)?;
         gpu.facts = Arc::new(DeviceFacts { subgroup_size, ..(*gpu.facts).clone() });
         Ok(gpu)
     }
@@ -104,23 +117,23 @@ impl Gpu {
         (*self.facts).clone()
     }
 
-    /// Measures copy bandwidth and the cost of a dispatch into `facts`; takes about a second.
+    /// Measures how fast the device is: copies, dispatches, arithmetic; takes about three seconds.
     ///
     /// # Errors
     /// If the device fails.
-    pub fn measure(&self, facts: &mut DeviceFacts) -> Result<(), RuntimeError> {
+    pub fn measure(&self) -> Result<Speeds, RuntimeError> {
         // Figures that mean something, and that are the same after a trip through JSON.
-        facts.copy_bytes_per_s = Some(crate::probe::copy_bytes_per_s(self)?.round());
-        facts.dispatch_us = Some((crate::probe::dispatch_us(self)? * 1e3).round() / 1e3);
-        Ok(())
-    }
-
-    /// Measures F32 operations a second, a multiply-add counted as two; takes half a second.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn measure_flops(&self) -> Result<f64, RuntimeError> {
-        crate::probe::flops_per_s(self)
+        let us = |us: f64| (1e3 * us).round() / 1e3;
+        let mut copies = probe::copies(self)?;
+        copies.iter_mut().for_each(|copy| copy.us = us(copy.us));
+        Ok(Speeds {
+            copy_bytes_per_s: Some(probe::copy_bytes_per_s(self)?.round()),
+            dispatch_us: Some(us(probe::dispatch_us(self)?)),
+            copies,
+            workgroup_bytes_per_s: Some(probe::workgroup_bytes_per_s(self)?.round()),
+            flops_per_s: Some(probe::flops_per_s(self)?.round()),
+            matrix_flops_per_s: probe::matrix_flops_per_s(self)?.map(f64::round),
+        })
     }
 
     /// Waits for a submission, or for all that were made.
@@ -268,8 +281,7 @@ fn facts_of(
             .map(|shape| (shape.m_size, shape.n_size, shape.k_size))
             .collect(),
         timestamps_inside_passes: features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES),
-        copy_bytes_per_s: None,
-        dispatch_us: None,
+        speeds: Speeds::default(),
     }
 }
 

@@ -24,8 +24,9 @@ mod ring;
 mod sampling;
 mod session;
 mod slot;
+mod trace;
 
-pub use bench::{BenchStep, KernelClock, KernelTime, StepSplit};
+pub use bench::{BarrierCost, BenchStep, KernelClock, KernelTime, StepSplit};
 pub use engine::{Engine, LoadOptions};
 pub use error::{BadKernel, Blame, NotFinite, RuntimeError};
 pub use generate::{GenerateOptions, Generation, StopReason, Timings};
@@ -34,3 +35,4 @@ pub use memory::{MemoryNeeds, Shortage, verdict};
 pub use pace::StepsAtOnce;
 pub use sampling::SamplingParams;
 pub use session::Session;
+pub use trace::{Open, Span, Trace, Tracer, Track};

@@ -2,6 +2,7 @@
 
 use crate::error::RuntimeError;
 use crate::gpu::Gpu;
+use crate::trace;
 use quarrel_ir::plan::{Access, Kernel, KernelId, Plan};
 use std::collections::HashMap;
 use std::num::NonZero;
@@ -51,6 +52,10 @@ impl Pipelines {
         // `compiled` has one place for each kernel.
         let place = &self.compiled[id.0 as usize];
         let result = place.get_or_init(|| {
+            let mut compiling = trace::begin(self.gpu.tracer(), "compile a kernel");
+            if let Some(span) = &mut compiling {
+                span.detail("kernel", &kernel.name);
+            }
             compile(&self.gpu, &kernel.name, &kernel.wgsl, self.layout(id)).map_err(|error| {
                 match error {
                     RuntimeError::Kernel { why, .. } => why,

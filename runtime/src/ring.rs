@@ -4,6 +4,7 @@ use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::pace::{Pace, StepsAtOnce};
 use crate::readback::{staging, with_mapped};
+use crate::trace;
 use quarrel_ir::plan::{Phase, StepDims};
 use quarrel_ir::sampling::RECORDS;
 use std::collections::VecDeque;
@@ -114,7 +115,13 @@ impl Ring {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         record(&mut encoder)?;
         self.copy_records(engine, &mut encoder, &buffer, steps);
-        let index = gpu.queue.submit([encoder.finish()]);
+        let index = {
+            let mut submitting = trace::begin(gpu.tracer(), "submit");
+            if let Some(span) = &mut submitting {
+                span.detail("steps", steps);
+            }
+            gpu.queue.submit([encoder.finish()])
+        };
         // Whether mapping succeeded shows when the range is asked for.
         let bytes = u64::from(steps) * self.bytes;
         buffer.slice(..bytes).map_async(wgpu::MapMode::Read, |_| ());
@@ -155,7 +162,11 @@ impl Ring {
     pub(crate) fn receive(&mut self, engine: &Engine) -> Result<Vec<Record>, RuntimeError> {
         let none = || RuntimeError::Protocol("no step is under way".into());
         let Submission { buffer, index, steps } = self.under_way.pop_front().ok_or_else(none)?;
-        engine.gpu().wait(Some(index), "running a step")?;
+        {
+            let _waiting = trace::begin(engine.gpu().tracer(), "wait for the device");
+            engine.gpu().wait(Some(index), "running a step")?;
+        }
+        let _reading = trace::begin(engine.gpu().tracer(), "read back");
         let mut records = std::mem::take(&mut self.records);
         records.clear();
         with_mapped(&buffer, u64::from(steps) * self.bytes, |bytes| {

@@ -61,7 +61,7 @@ impl SamplingParams {
     }
 
     /// The slot's record for a sequence that begins with `tokens`.
-    pub(crate) fn record(&self, tokens: &[u32]) -> [u32; SLOT_WORDS] {
+    pub fn record(&self, tokens: &[u32]) -> [u32; SLOT_WORDS] {
         let mut words = [0; SLOT_WORDS];
         let recent = &tokens[tokens.len().saturating_sub(HISTORY)..];
         words[0] = self.temperature.to_bits();

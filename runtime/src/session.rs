@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::pace::StepsAtOnce;
 use crate::slot::Slot;
+use crate::trace;
 use quarrel_ir::plan::{BufferRole, Phase, PlanOptions, StepDims};
 use std::ops::Range;
 
@@ -185,7 +186,14 @@ impl Session {
         let alone = dims == StepDims { tokens: 1, out_rows: 1, slots: 1 };
         let decode = alone && self.engine.plan().program(Phase::Decode).is_some();
         let phase = if decode { Phase::Decode } else { Phase::Prefill };
-        match self.engine.run(&[(phase, dims)]) {
+        let mut span = trace::begin(self.engine.gpu().tracer(), "prompt chunk");
+        if let Some(span) = &mut span {
+            span.detail("first", range.start);
+            span.detail("tokens", range.len());
+        }
+        let ran = self.engine.run(&[(phase, dims)]);
+        drop(span);
+        match ran {
             Ok(_) => {
                 self.processed += range.len() as u64;
                 // `range` is part of `tokens`.

@@ -223,10 +223,16 @@ fn an_allocation_beyond_all_memory_is_a_typed_error() {
 #[test]
 fn facts_and_measurements_make_sense() {
     let gpu = gpu();
-    let mut facts = gpu.facts();
+    let facts = gpu.facts();
     assert!(facts.subgroup_size.is_power_of_two(), "{facts:?}");
-    gpu.measure(&mut facts).unwrap();
-    assert!(facts.copy_bytes_per_s.unwrap() > 1e8, "{facts:?}");
-    assert!(facts.dispatch_us.unwrap() > 0.1, "{facts:?}");
-    eprintln!("{facts:?}");
+    let speeds = gpu.measure().unwrap();
+    assert!(speeds.copy_bytes_per_s.unwrap() > 1e8, "{speeds:?}");
+    assert!(speeds.dispatch_us.unwrap() > 0.1, "{speeds:?}");
+    assert!(speeds.workgroup_bytes_per_s.unwrap() > 1e7, "{speeds:?}");
+    assert!(speeds.flops_per_s.unwrap() > 1e8, "{speeds:?}");
+    let software = facts.kind == quarrel_ir::facts::DeviceKind::Cpu;
+    assert_eq!(speeds.copies.is_empty(), software, "{speeds:?}");
+    assert!(speeds.copies.is_sorted_by(|a, b| a.bytes < b.bytes && a.us <= b.us), "{speeds:?}");
+    assert_eq!(speeds.matrix_flops_per_s.is_some(), !facts.matrix_shapes.is_empty());
+    eprintln!("{speeds:?}");
 }

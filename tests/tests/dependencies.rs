@@ -14,16 +14,18 @@ use std::path::{Path, PathBuf};
 
 /// What each crate may depend on: Quarrel's crates, and those of other crates that are named only
 /// where they are allowed.
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 8] = [
     ("quarrel-ir", &[]),
     ("quarrel-models", &["quarrel-ir"]),
     ("quarrel-reference", &["quarrel-ir"]),
     ("quarrel-kernels", &["quarrel-ir", "naga"]),
     ("quarrel-compiler", &["quarrel-ir", "quarrel-kernels"]),
     ("quarrel-runtime", &["quarrel-ir", "wgpu"]),
+    ("quarrel-check", &["quarrel-ir", "quarrel-reference", "quarrel-runtime"]),
     (
         "quarrel-cli",
         &[
+            "quarrel-check",
             "quarrel-ir",
             "quarrel-models",
             "quarrel-reference",

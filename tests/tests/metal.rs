@@ -141,9 +141,17 @@ fn smollm2_on_devices_that_are_not_here() {
     let graph = smollm2::graph();
     for device in [facts::apple(), facts::nvidia(), facts::llvmpipe()] {
         for fuse in [true, false] {
-            let families = check_kernels(&plan(&graph, &device, fuse));
+            let plan = plan(&graph, &device, fuse);
+            let families = check_kernels(&plan);
             for family in ["product", "attention", "rows"] {
                 assert!(families.contains(family), "no {family} kernel in {families:?}");
+                // Prompts are multiplied by matrices where there are any.
+                let by_matrices = |kernel: &&Kernel| {
+                    kernel.family == family && kernel.variant.starts_with("F16 matrices")
+                };
+                let expected = family != "rows" && !device.matrix_shapes.is_empty();
+                let found = plan.kernels.iter().any(|kernel| by_matrices(&kernel));
+                assert_eq!(found, expected, "{family} on {}", device.name);
             }
         }
     }

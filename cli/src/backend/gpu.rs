@@ -3,13 +3,14 @@
 use super::Backend;
 use crate::background::Pending;
 use crate::error::{CliError, Result};
+use crate::measured;
 use crate::memory::available_memory;
 use crate::options::PlanArgs;
 use crate::progress::LoadBar;
 use quarrel_ir::graph::Graph;
 use quarrel_ir::plan::{Phase, Plan, PlanOptions};
 use quarrel_ir::weight::WeightSource;
-use quarrel_runtime::{Engine, GenerateOptions, Generation, Gpu, LoadOptions, Session};
+use quarrel_runtime::{Engine, GenerateOptions, Generation, Gpu, LoadOptions, Session, Trace};
 use std::ops::ControlFlow;
 
 /// Bytes of logits that one prompt step yields at most, where those of every row are wanted.
@@ -63,7 +64,7 @@ pub(crate) struct GpuModel {
 impl GpuModel {
     /// Compiles `graph` for `gpu`.
     pub(crate) fn compile(graph: &Graph, gpu: Gpu, options: &PlanOptions) -> Result<GpuModel> {
-        let plan = quarrel_compiler::compile(graph, &gpu.facts(), options)?;
+        let plan = quarrel_compiler::compile(graph, &measured::facts(&gpu), options)?;
         Ok(GpuModel { gpu, plan })
     }
 
@@ -98,6 +99,10 @@ impl Backend for Session {
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<Vec<Generation>> {
         Ok(Session::generate_batch(self, prompts, options, on_token)?)
+    }
+
+    fn trace(&self) -> Result<Option<Trace>> {
+        Ok(self.engine().trace()?)
     }
 
     fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {

@@ -2,13 +2,12 @@
 
 mod gpu;
 mod reference;
-mod sampler;
 
 pub(crate) use gpu::{Device, GpuModel, rows_at_once};
 pub(crate) use reference::ReferenceBackend;
 
 use crate::error::Result;
-use quarrel_runtime::{GenerateOptions, Generation};
+use quarrel_runtime::{GenerateOptions, Generation, Trace};
 use std::ops::ControlFlow;
 
 /// Sequences on a model.
@@ -30,6 +29,11 @@ pub(crate) trait Backend {
         options: GenerateOptions<'_>,
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<Vec<Generation>>;
+
+    /// What was traced; `None` where nobody traces, or the backend cannot.
+    fn trace(&self) -> Result<Option<Trace>> {
+        Ok(None)
+    }
 
     /// The logits that follow `tokens`.
     fn logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>>;

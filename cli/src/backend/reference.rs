@@ -1,8 +1,8 @@
 //! Models on the reference interpreter: slow and exact, on any machine.
 
 use super::Backend;
-use super::sampler::Sampler;
 use crate::error::{CliError, Result};
+use quarrel_check::Sampler;
 use quarrel_ir::graph::Graph;
 use quarrel_ir::plan::Rewind;
 use quarrel_ir::weight::WeightSource;

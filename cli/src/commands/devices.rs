@@ -1,15 +1,16 @@
 //! `quarrel devices`: what models can run on.
 
 use crate::error::Result;
-use crate::output;
-use quarrel_ir::facts::DeviceFacts;
+use crate::{measured, output};
+use quarrel_ir::facts::{DeviceFacts, Speeds};
 use quarrel_runtime::{AdapterSummary, Gpu, adapters};
 use std::fmt::Write;
 
 /// Show the devices that models can run on
 ///
-/// For each: what it is, the features and limits that matter, and the subgroup size that a kernel
-/// counted.
+/// For each: what it is, the features and limits that matter, the subgroup size that a kernel
+/// counted, and its speeds where they were measured. Those are kept in the cache folder: `plan`
+/// predicts times by them.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  quarrel devices\n  quarrel devices --measure\n  quarrel devices \
@@ -19,7 +20,7 @@ pub(crate) struct Args {
     /// Only this device: a number or part of a name
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Measure bandwidth and the cost of a dispatch too: about a second a device
+    /// Measure copies, dispatches and arithmetic, and keep the result: about three seconds a device
     #[arg(long)]
     measure: bool,
     /// Print the facts of one device (--device, else the one that is used by default) as JSON, which
@@ -60,11 +61,7 @@ fn describe(args: &Args, adapter: &AdapterSummary) -> Result<String> {
 
 fn facts(args: &Args, selector: Option<&str>) -> Result<DeviceFacts> {
     let gpu = Gpu::open(selector)?;
-    let mut facts = gpu.facts();
-    if args.measure {
-        gpu.measure(&mut facts)?;
-    }
-    Ok(facts)
+    if args.measure { measured::measure(&gpu) } else { Ok(measured::facts(&gpu)) }
 }
 
 /// Facts for people.
@@ -98,11 +95,35 @@ fn show(facts: &DeviceFacts) -> String {
         output::bytes(facts.max_binding_bytes),
         output::bytes(facts.max_buffer_bytes),
     );
-    if let Some(speed) = facts.copy_bytes_per_s {
-        let _ = writeln!(text, "   copy                  {}/s", output::bytes(speed as u64));
+    text + &speeds(&facts.speeds)
+}
+
+/// What was measured, for people.
+fn speeds(speeds: &Speeds) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, value: String| {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "   {what:<21} {value}");
+    };
+    if let Some(speed) = speeds.copy_bytes_per_s {
+        line("copy", format!("{}/s", output::bytes(speed as u64)));
     }
-    if let Some(time) = facts.dispatch_us {
-        let _ = writeln!(text, "   dispatch              {time:.2} µs");
+    if let Some(speed) = speeds.workgroup_bytes_per_s {
+        line("copy, one workgroup", format!("{}/s", output::bytes(speed as u64)));
+    }
+    if let Some(time) = speeds.dispatch_us {
+        line("dispatch", format!("{time:.2} µs"));
+    }
+    for copy in &speeds.copies {
+        let rate = output::bytes((copy.bytes as f64 / copy.us * 1e6) as u64);
+        let moved = output::bytes(copy.bytes);
+        line("dispatch that copies", format!("{moved:>8} in {:.2} µs, {rate}/s", copy.us));
+    }
+    for (what, speed) in [("F32", speeds.flops_per_s), ("matrices, F16", speeds.matrix_flops_per_s)]
+    {
+        if let Some(speed) = speed {
+            line(what, format!("{}FLOP/s", output::count(speed as u64)));
+        }
     }
     text
 }

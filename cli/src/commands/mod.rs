@@ -12,6 +12,7 @@ mod plan;
 mod pull;
 mod run;
 mod tokenize;
+mod tune;
 
 use crate::error::Result;
 use clap::Subcommand;
@@ -24,6 +25,7 @@ pub(crate) enum Command {
     Logits(logits::Args),
     Plan(plan::Args),
     Bench(bench::Args),
+    Tune(tune::Args),
     Perplexity(perplexity::Args),
     Tokenize(tokenize::Args),
     Inspect(inspect::Args),
@@ -42,6 +44,7 @@ impl Command {
             Command::Logits(args) => logits::execute(&args),
             Command::Plan(args) => plan::execute(&args),
             Command::Bench(args) => bench::execute(&args),
+            Command::Tune(args) => tune::execute(&args),
             Command::Perplexity(args) => perplexity::execute(&args),
             Command::Tokenize(args) => tokenize::execute(&args),
             Command::Inspect(args) => inspect::execute(&args),

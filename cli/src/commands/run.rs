@@ -6,7 +6,7 @@ use crate::generation::{Answer, Speaker, Stream, Timings, summarise};
 use crate::opening::{Compiled, Opening, Ready};
 use crate::options::{PlanArgs, PromptArgs, SamplingArgs, SavedArgs};
 use crate::text::{Text, check_prompt};
-use crate::{interrupt, output};
+use crate::{interrupt, output, trace};
 use quarrel_ir::plan::Phase;
 use quarrel_models::chat::Message;
 use quarrel_runtime::StopReason;
@@ -26,7 +26,7 @@ const BATCH_SIZE: u32 = 32;
 smollm2 --raw -n 20 \"The capital of France is\"\n  quarrel run smollm2 --temp 0.8 --seed 7 \"Tell me a \
 story\"\n  git diff | quarrel run model.gguf --system \"Summarise this change.\" -\n  quarrel run \
 model.gguf --prompt-tokens 1,17,93 --json\n  quarrel run smollm2 --batch prompts.txt > answers.jsonl\n  quarrel run model.gguf \
---tools tools.json --messages conversation.json")]
+--tools tools.json --messages conversation.json\n  quarrel run smollm2 -n 20 --trace trace.json \"Hello\"")]
 pub(crate) struct Args {
     /// A GGUF file, a Hugging Face folder or a model's name
     model: String,
@@ -61,6 +61,10 @@ pub(crate) struct Args {
     /// Print the result as JSON when it is complete
     #[arg(long)]
     json: bool,
+    /// Write what host and device did, and when, to a file for Perfetto (ui.perfetto.dev) or Chrome
+    /// (about:tracing)
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
     /// Print timings even where nobody is watching
     #[arg(long)]
     stats: bool,
@@ -120,6 +124,9 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     let setting = args.setting.read()?;
     let asked = Asked::read(args)?;
     let mut opening = Opening::start(&args.model, &args.plan, &args.saved)?;
+    if args.trace.is_some() {
+        opening.start_trace()?;
+    }
     // One prompt is encoded while the plan is compiled; how long those of a batch are decides on
     // the plan.
     let compiled = match args.batch {
@@ -148,10 +155,14 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     match (&args.batch, prompts.each.first()) {
         (Some(_), _) => {
             let together = batch_size(args, &opening);
-            answer_batch(args, &mut ready, &speaker, (&prompts.each, together))
+            answer_batch(args, &mut ready, &speaker, (&prompts.each, together))?;
         }
-        (None, Some(prompt)) => answer(args, &mut ready, &speaker, prompt),
-        (None, None) => Ok(()),
+        (None, Some(prompt)) => answer(args, &mut ready, &speaker, prompt)?,
+        (None, None) => {}
+    }
+    match (&args.trace, ready.backend.trace()?) {
+        (Some(path), Some(trace)) => trace::write(path, &trace),
+        _ => Ok(()),
     }
 }
 

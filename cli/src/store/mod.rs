@@ -48,6 +48,20 @@ struct Surroundings {
     hub: Option<String>,
 }
 
+/// The folder of what Quarrel keeps: `QUARREL_CACHE` where that is set, else in the user's cache
+/// folder. It need not exist; `None` where the user has no such folder.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    match set("QUARREL_CACHE") {
+        Some(folder) => Some(PathBuf::from(folder)),
+        None => Some(dirs::cache_dir()?.join("quarrel")),
+    }
+}
+
+/// A variable of the environment that is not empty.
+fn set(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// A model on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LocalModel {
@@ -68,19 +82,6 @@ pub(crate) enum Origin {
     Pulled,
     /// Ollama.
     Ollama,
-}
-
-/// What the environment says of a folder.
-fn set(name: &str) -> Option<OsString> {
-    std::env::var_os(name).filter(|value| !value.is_empty())
-}
-
-/// Where all is kept that can be had again, if there is such a place.
-pub(crate) fn cache_folder() -> Option<PathBuf> {
-    match set("QUARREL_CACHE") {
-        Some(folder) => Some(PathBuf::from(folder)),
-        None => Some(dirs::cache_dir()?.join("quarrel")),
-    }
 }
 
 impl Store {

@@ -1,11 +1,11 @@
 //! Lowering of attention.
 
 use super::bindings::{IoBuffer, Resource};
-use super::{Context, Launch, shapes};
+use super::{Context, Launch, shapes, variants};
 use crate::error::CompileError;
 use crate::region::{Region, storage};
-use quarrel_ir::graph::{Attention, Op, RunDim, StateId, Type, ValueId};
-use quarrel_ir::plan::{Access, Cost, Extent};
+use quarrel_ir::graph::{Attention, Op, RunDim, StateFormat, StateId, Type, ValueId};
+use quarrel_ir::plan::{Access, Choice, Cost, Phase, Precision};
 use quarrel_kernels::attention::AttentionKernel;
 use quarrel_kernels::shader::Binding;
 
@@ -15,7 +15,7 @@ pub fn lower(
     region: &Region,
     value: ValueId,
 ) -> Result<Launch, CompileError> {
-    let kernel = kernel_of(context, value);
+    let (kernel, choice) = kernel_of(context, value)?;
     let operands = Operands::of(context, value);
     let result = region.outputs[0];
     let split = context.splits.get(&result);
@@ -43,18 +43,16 @@ pub fn lower(
         shader: kernel.shader(),
         bindings,
         resources,
-        grid: [
-            Extent::Const(kernel.heads / kernel.shape.heads()),
-            Extent::Tiles { dim: RunDim::Tokens, tile: kernel.shape.tokens(), times: 1 },
-            Extent::Const(kernel.shape.splits()),
-        ],
+        grid: kernel.grid(),
         cost: Cost {
             token_bytes: 4 * heads * key_size + left,
             context_bytes: operands.row_bytes,
             context_flops: 2 * width,
             window: operands.attention.window,
+            one_sequence: context.phase == Phase::Prefill,
             ..Cost::default()
         },
+        choice: Some(choice),
         note: split.map(|split| {
             let splits = split.split.splits;
             let where_combined = match split.in_place {
@@ -109,8 +107,11 @@ impl Operands {
     }
 }
 
-/// The kernel of an attention op.
-pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
+/// The kernel of an attention op, and which of its variants it is.
+pub fn kernel_of(
+    context: Context<'_>,
+    value: ValueId,
+) -> Result<(AttentionKernel, Choice), CompileError> {
     let operands = Operands::of(context, value);
     let (heads, kv_heads) = (operands.heads as u32, operands.kv_heads as u32);
     let needs = shapes::AttentionNeeds {
@@ -122,10 +123,18 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         row_bytes: operands.row_bytes,
         positions: operands.attention.window.unwrap_or(u32::MAX).min(context.options.context),
         slots: context.options.slots,
+        tokens: context.options.step_tokens(),
+        matrices: context.options.precision == Precision::Auto
+            && [operands.keys, operands.values]
+                .iter()
+                .all(|state| context.state_format(*state) != StateFormat::Q8),
     };
     let mut own = super::Bindings::default();
     let count = context.count(RunDim::Tokens, &mut own);
-    AttentionKernel {
+    let states = [operands.keys, operands.values].map(|state| context.state_format(state).name());
+    let states = if states[0] == states[1] { states[0].into() } else { states.join("+") };
+    let (shape, choice) = variants::attention(context.device, context.options, &needs, &states)?;
+    let kernel = AttentionKernel {
         attention: operands.attention,
         heads,
         kv_heads,
@@ -137,8 +146,9 @@ pub fn kernel_of(context: Context<'_>, value: ValueId) -> AttentionKernel {
         value_format: context.state_format(operands.values),
         count,
         extra: own.declared(),
-        shape: shapes::attention(context.device, &needs),
-    }
+        shape,
+    };
+    Ok((kernel, choice))
 }
 
 fn state_of(context: Context<'_>, value: ValueId) -> Option<StateId> {

@@ -35,6 +35,8 @@ pub struct Emitter<'a> {
     pub options: &'a PlanOptions,
     /// Values computed here rather than read.
     pub inline: BTreeSet<ValueId>,
+    /// What marks the lines that compute each op of the region.
+    pub marks: BTreeMap<ValueId, String>,
     /// How each product's sums are read.
     pub sums: BTreeMap<ValueId, Sum<'a>>,
     /// Names of the statistics of each normalisation: `[mean,] inverse root`.
@@ -55,13 +57,20 @@ pub struct Body {
     /// By value, place, and whether four elements are meant.
     named: BTreeMap<(ValueId, At, bool), String>,
     count: usize,
+    /// What ends the lines that are added.
+    mark: String,
 }
 
 impl Body {
+    /// Statements that are marked so where nothing else is said.
+    pub fn marked(mark: String) -> Body {
+        Body { mark, ..Body::default() }
+    }
+
     fn bind(&mut self, expression: &str) -> String {
         let name = format!("e{}", self.count);
         self.count += 1;
-        self.text.push_str(&format!("    let {name} = {expression};\n"));
+        self.text.push_str(&format!("    let {name} = {expression};{}\n", self.mark));
         name
     }
 }
@@ -73,10 +82,21 @@ impl Emitter<'_> {
         if let Some(name) = body.named.get(&key) {
             return name.clone();
         }
+        // What no op of the kernel computes, such as a load, is its reader's.
+        let outer =
+            self.marks.get(&value).map(|mark| std::mem::replace(&mut body.mark, mark.clone()));
         let expression = self.expression(body, value, at, wide);
         let name = body.bind(&expression);
+        if let Some(outer) = outer {
+            body.mark = outer;
+        }
         body.named.insert(key, name.clone());
         name
+    }
+
+    /// What marks the lines that compute `value`; nothing where the region does not.
+    pub fn mark(&self, value: ValueId) -> String {
+        self.marks.get(&value).cloned().unwrap_or_default()
     }
 
     fn expression(&mut self, body: &mut Body, value: ValueId, at: &At, wide: bool) -> String {

@@ -11,19 +11,21 @@ mod shapes;
 mod split;
 mod store;
 mod top_k;
+mod variants;
 mod weights;
 
 pub use bindings::{IoBuffer, Resource};
 pub use split::{Splits, split};
+pub use variants::check_keys;
 pub use weights::WeightTable;
 
 use crate::error::CompileError;
-use crate::region::{Anchor, Region, label};
+use crate::region::{Anchor, Region, label, marks};
 use bindings::Bindings;
 use expression::Emitter;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, RunDim, StateDecl, StateFormat, StateId, ValueId};
-use quarrel_ir::plan::{Cost, Extent, Phase, PlanOptions};
+use quarrel_ir::plan::{Choice, Cost, Extent, Phase, PlanOptions};
 use quarrel_kernels::attention::CacheRows;
 use quarrel_kernels::shader::{Binding, Shader};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +66,8 @@ pub struct Launch {
     pub cost: Cost,
     /// A further sentence on why the kernel is as it is.
     pub note: Option<String>,
+    /// Which of its variants it is.
+    pub choice: Option<Choice>,
 }
 
 /// Lowers one region for one phase.
@@ -91,14 +95,15 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
 }
 
 impl<'a> Context<'a> {
-    /// An emitter that computes `inline` in place.
-    fn emitter(&self, inline: BTreeSet<ValueId>) -> Emitter<'a> {
+    /// An emitter for `region` that computes `inline` in place.
+    fn emitter(&self, region: &Region, inline: BTreeSet<ValueId>) -> Emitter<'a> {
         Emitter {
             graph: self.graph,
             weights: self.weights,
             splits: self.splits,
             options: self.options,
             inline,
+            marks: marks(self.graph, region),
             sums: BTreeMap::new(),
             statistics: BTreeMap::new(),
             bindings: Bindings::default(),

@@ -4,14 +4,14 @@ use super::expression::{At, Body, Emitter};
 use super::rows::statistics;
 use super::store::{Step, step_of, store};
 use super::weights::Matrix;
-use super::{Context, Launch, Resource, shapes};
+use super::{Context, Launch, Resource, shapes, variants};
 use crate::error::CompileError;
 use crate::region::{ExpertAnchor, ProductAnchor, Region, label, multiplied, storage};
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Op, RopeStyle, RunDim, ValueId, WeightRows};
 use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place, Precision};
 use quarrel_kernels::product::{
-    Experts, Group, PART_ROWS, Product, Rows, epilogue_sum, segment_prefix,
+    Columns, Experts, Group, PART_ROWS, Product, Rows, epilogue_sum, segment_prefix,
 };
 use quarrel_kernels::row_program::{RowProgram, parameters};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,11 +29,13 @@ pub fn lower(
     let prologue: BTreeSet<ValueId> = members(region, Place::Prologue);
     let dim = context.rows(product.linears().next().unwrap_or(product.x));
     let needs = needs(context, product, &segments, &prologue, dim);
-    let (shape, staged) = shapes::product(context.device, &needs);
+    let cost = cost(context, region, product, &segments);
+    let ((shape, staged), choice) =
+        variants::product(context.device, context.options, &needs, &segments.formats, &cost)?;
     let summed = experts.is_some_and(|experts| experts.sum.is_some());
     // A sum goes through other rows of x for each expert.
     let staged = staged && !summed;
-    let mut emitter = context.emitter(prologue);
+    let mut emitter = context.emitter(region, prologue);
     for (index, (matrix, part)) in segments.distinct().into_iter().enumerate() {
         for (range, binding) in matrix.plane_bindings(part, &segment_prefix(index)) {
             emitter.bindings.add(Resource::Weight(range), binding);
@@ -65,17 +67,20 @@ pub fn lower(
     emit_groups(context, region, product, &segments, &mut emitter, &mut kernel);
     kernel.functions = emitter.helpers.concat() + &kernel.functions;
     kernel.bindings = emitter.bindings.declared();
-    let grid = [
-        Extent::Const(kernel.tiles()),
-        Extent::Tiles { dim, tile: shape.tokens, times: times as u32 },
-        Extent::Const(1),
-    ];
+    let along = Extent::Tiles { dim, tile: shape.tokens, times: times as u32 };
+    let grid = match shape.columns {
+        Columns::Matrices(matrices) if matrices.weights_once => {
+            [along, Extent::Const(kernel.tiles()), Extent::Const(1)]
+        }
+        _ => [Extent::Const(kernel.tiles()), along, Extent::Const(1)],
+    };
     Ok(Launch {
         shader: kernel.shader(),
         bindings: emitter.bindings.declared(),
         resources: emitter.bindings.resources(),
         grid,
-        cost: cost(context, region, product, &segments),
+        cost,
+        choice: Some(choice),
         note: staged.then(|| "x is computed once a workgroup and kept in workgroup memory".into()),
     })
 }
@@ -91,6 +96,7 @@ fn needs(
     let split = context.splits.get(&storage(context.graph, product.x));
     let computed = split.is_some_and(|split| split.in_place)
         || prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
+    let statistics = prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_)));
     // A product has a linear, and each linear a matrix and a segment.
     shapes::ProductNeeds {
         format: segments.formats[0],
@@ -112,7 +118,8 @@ fn needs(
         experts: product.experts.is_some(),
         matrices: context.options.precision == Precision::Auto
             && product.experts.is_none()
-            && !prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_))),
+            && !statistics,
+        statistics,
     }
 }
 
@@ -346,7 +353,8 @@ fn emit_share(context: Context<'_>, emitter: &mut Emitter<'_>, kernel: &mut Prod
     ));
 }
 
-/// Packed weights once; x and the epilogue's operands and results for each row.
+/// Packed weights once, but those of experts for each row; x and the epilogue's operands and results
+/// for each row.
 fn cost(
     context: Context<'_>,
     region: &Region,
@@ -358,7 +366,11 @@ fn cost(
     for (linear, matrix) in product.linears().zip(&segments.matrices) {
         // Of experts, those of one token.
         let rows = graph.tensor(linear).map_or(0, |t| t.width());
-        cost.weight_bytes += matrix.format.packing().bytes(rows * matrix.columns);
+        let bytes = matrix.format.packing().bytes(rows * matrix.columns);
+        match product.experts {
+            Some(_) => cost.token_bytes += bytes,
+            None => cost.weight_bytes += bytes,
+        }
         cost.token_flops += 2 * rows * matrix.columns;
     }
     let mut seen = BTreeSet::new();
@@ -367,18 +379,18 @@ fn cost(
             let home = storage(graph, operand);
             let outside = !region.members.contains_key(&home) && !graph.op(home).is_leaf();
             if outside && seen.insert(home) {
-                cost.token_bytes += 4 * graph.tensor(home).map_or(0, |t| t.width());
+                let partials = context.splits.get(&home).filter(|split| split.in_place);
+                cost.token_bytes += match partials {
+                    Some(partials) => partials.split.bytes(),
+                    None => 4 * graph.tensor(home).map_or(0, |t| t.width()),
+                };
             }
         }
         if !matches!(graph.op(member), Op::Linear) {
             cost.token_flops += graph.tensor(member).map_or(0, |t| t.width());
         }
     }
-    for &output in &region.outputs {
-        cost.token_bytes += match graph.node(output).ty {
-            quarrel_ir::graph::Type::State(state) => super::row_bytes(context.state(state)),
-            quarrel_ir::graph::Type::Tensor(ref tensor) => 4 * tensor.width(),
-        };
-    }
+    let stored = |output: &ValueId| super::rows::stored_bytes(context, *output);
+    cost.token_bytes += region.outputs.iter().map(stored).sum::<u64>();
     cost
 }

@@ -15,8 +15,7 @@ use std::collections::BTreeSet;
 
 /// Lowers a region that is computed row by row.
 pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileError> {
-    let graph = context.graph;
-    let mut emitter = context.emitter(BTreeSet::new());
+    let mut emitter = context.emitter(region, BTreeSet::new());
     let mut parts = Vec::new();
     let mut total = 0;
     for (index, part) in region.parts().enumerate() {
@@ -42,8 +41,9 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
         bindings: emitter.bindings.declared(),
         resources: emitter.bindings.resources(),
         grid: [Extent::Tiles { dim, tile: 1, times }, Extent::Const(1), Extent::Const(1)],
-        cost: cost(graph, region, total),
+        cost: cost(context, region, total),
         note: None,
+        choice: None,
     })
 }
 
@@ -165,7 +165,8 @@ pub fn statistics(emitter: &mut Emitter<'_>, program: &mut RowProgram, at: &At) 
         let mut names: Vec<String> = Vec::new();
         for &(part, finish) in parts {
             names.push(format!("s_{}", program.statistics.len()));
-            add_statistic(emitter, program, (x, part), at, &names[0], finish);
+            let statistic = Statistic { finish, mark: emitter.mark(value) };
+            add_statistic(emitter, program, (x, part), at, &names[0], statistic);
         }
         emitter.statistics.insert(value, names);
     }
@@ -190,16 +191,16 @@ fn add_statistic(
     (x, part): (ValueId, Summand),
     at: &At,
     first: &str,
-    finish: Finish,
+    statistic: Statistic,
 ) {
-    let mut body = Body::default();
+    let mut body = Body::marked(statistic.mark.clone());
     let value = emitter.value(&mut body, x, at, program.wide);
     let less = match part {
         Summand::Element | Summand::Square | Summand::Largest => value,
         Summand::CentredSquare => format!("({value} - {first})"),
         Summand::Exponential => format!("exp({value} - {first})"),
     };
-    body.text.push_str(&format!("    let part = {less};\n"));
+    body.text.push_str(&format!("    let part = {less};{}\n", statistic.mark));
     let result = match (part, program.wide) {
         (Summand::Square | Summand::CentredSquare, false) => "part * part",
         (Summand::Square | Summand::CentredSquare, true) => "dot(part, part)",
@@ -209,12 +210,13 @@ fn add_statistic(
     };
     let index = program.statistics.len();
     program.functions.push_str(&format!(
-        "fn {}stat_{index}(n: u32, j: u32{}) -> f32 {{\n{}    return {result};\n}}\n",
+        "fn {}stat_{index}(n: u32, j: u32{}) -> f32 {{\n{}    return {result};{}\n}}\n",
         program.prefix,
         parameters(index),
-        body.text
+        body.text,
+        statistic.mark
     ));
-    program.statistics.push(Statistic { finish });
+    program.statistics.push(statistic);
 }
 
 /// Threads of a workgroup that takes `steps` steps.
@@ -225,12 +227,23 @@ fn threads(context: Context<'_>, steps: u32) -> u32 {
     steps.next_multiple_of(device.subgroup_size.max(1)).clamp(device.subgroup_size, most)
 }
 
-/// Bytes read and written, and one operation for each element of each op.
-pub fn cost(graph: &Graph, region: &Region, total: u64) -> Cost {
-    let mut cost = Cost { token_bytes: 4 * total, ..Cost::default() };
+/// Bytes of a row of what is stored, elements as they are in memory.
+pub fn stored_bytes(context: Context<'_>, output: ValueId) -> u64 {
+    match &context.graph.node(output).ty {
+        Type::Tensor(tensor) => 4 * tensor.width(),
+        Type::State(state) => super::row_bytes(context.state(*state)),
+    }
+}
+
+/// Bytes read and written, and one operation for each element of each op, or for `width` elements
+/// where it yields none.
+pub fn cost(context: Context<'_>, region: &Region, width: u64) -> Cost {
+    let graph = context.graph;
+    let stored = region.outputs.iter().map(|output| stored_bytes(context, *output)).sum();
+    let mut cost = Cost { token_bytes: stored, ..Cost::default() };
     let mut seen = BTreeSet::new();
     for &member in region.members.keys() {
-        let width = graph.tensor(member).map_or(total, |t| t.width());
+        let width = graph.tensor(member).map_or(width, |t| t.width());
         cost.token_flops += width;
         for operand in graph.operands(member) {
             let home = storage(graph, operand);

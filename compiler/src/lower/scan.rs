@@ -60,5 +60,6 @@ pub fn lower(context: Context<'_>, value: ValueId) -> Result<Launch, CompileErro
             ..Cost::default()
         },
         note: None,
+        choice: None,
     })
 }

@@ -4,6 +4,8 @@
 //! and a workgroup is one subgroup. GPUs want enough subgroups to hide latency, so a subgroup holds
 //! few rows when there are few altogether.
 
+pub mod flash;
+
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::plan::Phase;
@@ -33,25 +35,45 @@ pub struct ProductNeeds {
     pub tokens: u32,
     /// Whether the weights are those of experts.
     pub experts: bool,
+    /// Whether the prologue takes sums over rows of x.
+    pub statistics: bool,
     /// Whether cooperative matrices may be used: they round x to F16 and take no statistics.
     pub matrices: bool,
 }
 
-/// Tile sizes of a product and whether x is staged.
+/// Tile sizes of a product and whether x is staged, by rule: the first of the variants.
 pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, bool) {
     let software = device.kind == DeviceKind::Cpu;
-    let subgroup = device.subgroup_size.max(4);
     let (one, many) = (needs.tokens == 1, needs.tokens >= MANY_ROWS);
     if let Some(shape) = matrices(device, needs).filter(|_| many && !software) {
         return (shape, false);
     }
-    let (tokens, rows, threads, blocks) = match (software, one, many) {
-        (true, true, _) => (1, 2, subgroup, software_blocks(needs)),
-        (true, false, _) => (4, 12, subgroup, 4),
-        (false, true, _) => (1, gpu_rows(needs), 4 * subgroup, gpu_blocks(needs)),
-        (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4 * subgroup, 4),
-        (false, false, true) => (8, 4, 4 * subgroup, 4),
+    let subgroup = device.subgroup_size.max(4);
+    let across = needs.tokens >= ACROSS / 2 && !needs.statistics && !needs.experts;
+    let held = one && holds(needs, subgroup);
+    let sizes = match (software, one, many) {
+        (true, true, _) if held => (1, 1, 2 * software_blocks(needs, subgroup)),
+        (true, true, _) => (1, 2, software_blocks(needs, subgroup)),
+        (true, false, _) if across => (ACROSS.next_multiple_of(subgroup), 12, 4),
+        (true, false, _) => (4, 12, 4),
+        (false, true, _) => (1, gpu_rows(needs), gpu_blocks(needs)),
+        (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4),
+        (false, false, true) => (8, 4, 4),
     };
+    product_of(device, needs, sizes)
+}
+
+/// The shape of a product whose subgroups hold so many rows of x and of weights, and whose workgroups
+/// take so many blocks of such rows; whether x is staged.
+pub fn product_of(
+    device: &DeviceFacts,
+    needs: &ProductNeeds,
+    (tokens, rows, blocks): (u32, u32, u32),
+) -> (product::Shape, bool) {
+    let software = device.kind == DeviceKind::Cpu;
+    let subgroup = device.subgroup_size.max(4);
+    let (one, many) = (needs.tokens == 1, needs.tokens >= MANY_ROWS);
+    let threads = if software { subgroup } else { 4 * subgroup };
     let threads = threads.min(device.max_workgroup_threads);
     // Blocks of rows and fours of units fill each linear's share of a tile.
     let step = needs.linears.max(1) * 4 * rows / gcd(4, rows);
@@ -69,42 +91,69 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
             return (shape, fits && (needs.computed || far_apart));
         }
     }
-    if software && one && holds(needs, subgroup) {
-        return (product::Shape { columns: Columns::Held(subgroup), ..shape }, false);
+    let across = !needs.statistics && !needs.experts && tokens >= ACROSS;
+    if software && across && tokens.is_multiple_of(threads) {
+        return (product::Shape { columns: Columns::Across, ..shape }, false);
+    }
+    if software && one && rows == 1 && holds(needs, subgroup) {
+        return (product::Shape { columns: Columns::Held, ..shape }, false);
     }
     (shape, staged)
 }
 
+/// Rows of x of a workgroup that runs in software, where there are many: with subgroups of eight, four
+/// of each thread share what it reads of the weights.
+const ACROSS: u32 = 32;
+
 /// Rows of x from which on matrices pay.
-const MANY_ROWS: u32 = 4;
+pub const MANY_ROWS: u32 = 4;
 
-/// Rows of x and of weights of a workgroup, how many subgroups share each, and columns of a step.
-type Tile = (u32, u32, (u32, u32), u32);
+/// Rows of x and of weights of a workgroup, how many subgroups share each, columns of a step, and
+/// steps that workgroup memory holds.
+type Tile = (u32, u32, (u32, u32), u32, u32);
 
-/// Tiles by cooperative matrices, largest first.
-const TILES: [Tile; 3] = [(128, 128, (4, 2), 32), (64, 64, (2, 2), 32), (32, 64, (1, 4), 32)];
+/// Tiles by cooperative matrices, largest first; of tiles that give as many workgroups, those that
+/// are predicted to be faster first.
+const TILES: [Tile; 7] = [
+    (128, 128, (4, 2), 32, 2),
+    (128, 128, (2, 2), 32, 2),
+    (128, 128, (4, 2), 32, 1),
+    (128, 128, (4, 2), 64, 1),
+    (128, 256, (2, 4), 32, 1),
+    (64, 64, (2, 2), 32, 2),
+    (32, 64, (1, 4), 32, 2),
+];
 /// The same for up to 32 rows of x: steps are long, because the weights come from memory.
 const TILES_32: [Tile; 5] = [
-    (32, 64, (2, 4), 128),
-    (32, 32, (2, 2), 128),
-    (32, 16, (2, 1), 128),
-    (32, 16, (2, 1), 64),
-    (32, 64, (1, 4), 32),
+    (32, 64, (2, 4), 128, 1),
+    (32, 32, (2, 2), 128, 1),
+    (32, 16, (2, 1), 128, 1),
+    (32, 16, (2, 1), 64, 1),
+    (32, 64, (1, 4), 32, 1),
 ];
 
 /// Tile sizes of a product by cooperative matrices, where the device and the product allow them.
 ///
 /// Large tiles read memory less often; small ones give every processor something to do.
 fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape> {
+    let fitting = by_matrices(device, needs);
+    let groups = |shape: &product::Shape| {
+        u64::from(needs.tokens.div_ceil(shape.tokens)) * needs.rows.div_ceil(shape.tile.into())
+    };
+    let enough = fitting.iter().find(|shape| groups(shape) >= ENOUGH_GROUPS);
+    enough.or(fitting.last()).copied()
+}
+
+/// All tile sizes of a product by cooperative matrices that the device and the product allow, the
+/// largest first.
+pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<product::Shape> {
     let subgroup = device.subgroup_size;
-    let square = |size: &u32| device.matrix_shapes.contains(&(*size, *size, *size));
-    let size = [16, 8].into_iter().find(square)?;
-    if !needs.matrices || !device.shader_f16 {
-        return None;
-    }
-    let made = |&(tokens, tile, subgroups, depth): &Tile| {
+    let Some(size) = matrix_size(device).filter(|_| needs.matrices) else { return Vec::new() };
+    let made = |&(tokens, tile, subgroups, depth, buffers): &Tile| {
         let held = (tokens / size / subgroups.0, tile / size / subgroups.1);
-        let matrices = Matrices { size, subgroups, held, depth };
+        let vectors = device.backend == "vulkan";
+        let weights_once = needs.tokens > tokens;
+        let matrices = Matrices { size, subgroups, held, depth, buffers, vectors, weights_once };
         let threads = subgroups.0 * subgroups.1 * subgroup;
         let fits = needs.columns.is_multiple_of(u64::from(depth))
             && held.0.min(held.1) > 0
@@ -112,18 +161,21 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
             && tile.is_multiple_of(4 * needs.linears.max(1))
             && threads <= device.max_workgroup_threads
             && matrices.workgroup_bytes() <= device.max_workgroup_bytes;
-        let groups = u64::from(needs.tokens.div_ceil(tokens)) * needs.rows.div_ceil(tile.into());
         let columns = Columns::Matrices(matrices);
         let shape = product::Shape { tokens, rows: 1, tile, threads, columns };
-        fits.then_some((shape, groups))
+        fits.then_some(shape)
     };
     let tiles: &[Tile] = match needs.tokens {
         0..=32 => &TILES_32,
         _ => &TILES,
     };
-    let fitting: Vec<_> = tiles.iter().filter_map(made).collect();
-    let enough = fitting.iter().find(|(_, groups)| *groups >= ENOUGH_GROUPS);
-    enough.or(fitting.last()).map(|(shape, _)| *shape)
+    tiles.iter().filter_map(made).collect()
+}
+
+/// Rows and columns of the cooperative matrices that kernels use on a device.
+fn matrix_size(device: &DeviceFacts) -> Option<u32> {
+    let square = |size: &u32| device.matrix_shapes.contains(&(*size, *size, *size));
+    [16, 8].into_iter().find(square).filter(|_| device.shader_f16)
 }
 
 /// Most chunks that a lane reads ahead: each is four registers or more, and what is not in flight in
@@ -153,10 +205,11 @@ fn holds(needs: &ProductNeeds, subgroup: u32) -> bool {
 
 /// Blocks of two weight rows of a workgroup that runs in software, for one row of x: a dozen
 /// workgroups, so that a few processors have equal shares, but no more rows than pay for reading and
-/// computing x again.
-fn software_blocks(needs: &ProductNeeds) -> u32 {
-    // At most 64.
-    (needs.rows / (2 * 12)).clamp(8, 64) as u32
+/// computing x again, and no more than 16 KiB of workgroup memory hold where each thread keeps its share
+/// of each sum.
+fn software_blocks(needs: &ProductNeeds, subgroup: u32) -> u32 {
+    let most = (2048 / subgroup).max(8);
+    (needs.rows / (2 * 12)).clamp(8, most.into()) as u32
 }
 
 /// Blocks of weight rows of a workgroup of a GPU when there is one row of x: where x is long and each
@@ -208,11 +261,19 @@ pub struct AttentionNeeds {
     pub positions: u32,
     /// Tokens of a decode step.
     pub slots: u32,
+    /// Most tokens of a step.
+    pub tokens: u32,
+    /// Whether cooperative matrices may be used: they round queries, keys, values and weights to
+    /// F16.
+    pub matrices: bool,
 }
 
 /// The shape of attention.
 pub fn attention(device: &DeviceFacts, needs: &AttentionNeeds) -> attention::Shape {
     let decode_on_gpu = device.kind != DeviceKind::Cpu && needs.phase != Phase::Prefill;
+    if let Some(flash) = flash::flash(device, needs) {
+        return attention::Shape::Flash(flash);
+    }
     match quads(device, needs).filter(|_| decode_on_gpu) {
         Some(quads) => attention::Shape::Quads(quads),
         None => attention::Shape::Tiles(tiles(device, needs)),
@@ -247,22 +308,33 @@ const SPLIT_GROUPS: u32 = 128;
 
 /// The sizes of attention by quads, where heads are whole eights and fit a quad's registers.
 fn quads(device: &DeviceFacts, needs: &AttentionNeeds) -> Option<Quads> {
+    let both = needs.key_size + needs.value_size;
+    // Heads share loads where the loads are what takes time.
+    let bytes = needs.row_bytes * u64::from(needs.positions) * u64::from(needs.share);
+    let most = if bytes > AGAIN_BYTES { 4 * HELD / both.max(1) } else { 1 };
+    let heads = (1..=most).rev().find(|h| needs.share.is_multiple_of(*h)).unwrap_or(1);
+    quads_of(device, needs, heads)
+}
+
+/// The sizes of attention by quads whose workgroups take `heads` query heads, where that can be.
+pub fn quads_of(device: &DeviceFacts, needs: &AttentionNeeds, heads: u32) -> Option<Quads> {
     let whole = [needs.key_size, needs.value_size].iter().all(|size| size.is_multiple_of(8));
     // Each of four lanes has a fourth of a query and of a sum for each head.
     let both = needs.key_size + needs.value_size;
     if !whole || both > 4 * HELD || QUAD_THREADS > device.max_workgroup_threads {
         return None;
     }
-    // Heads share loads where the loads are what takes time.
-    let bytes = needs.row_bytes * u64::from(needs.positions) * u64::from(needs.share);
-    let most = if bytes > AGAIN_BYTES { 4 * HELD / both } else { 1 };
-    let heads = (1..=most).rev().find(|h| needs.share.is_multiple_of(*h)).unwrap_or(1);
+    // A subgroup of query heads has the same key head, and a thread has one result at most.
+    let possible = needs.share.is_multiple_of(heads)
+        && heads * both <= 4 * HELD
+        && heads * needs.value_size / 4 <= QUAD_THREADS;
     // A loaded number takes half a register, as most states are F16.
     let fits = |positions: &u32| heads * both / 4 + positions * both / 8 <= HELD_AND_LOADED;
     let positions = [4, 2].into_iter().find(fits).unwrap_or(1);
     let groups = needs.heads / heads * needs.slots;
     let quads = Quads { heads, threads: QUAD_THREADS, positions, splits: splits(needs, groups) };
-    (quads.workgroup_bytes(needs.value_size) <= device.max_workgroup_bytes).then_some(quads)
+    let fits = quads.workgroup_bytes(needs.value_size) <= device.max_workgroup_bytes;
+    (possible && fits).then_some(quads)
 }
 
 /// Workgroups that share a token's positions where there are `groups` without: enough to keep a

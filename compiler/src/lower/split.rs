@@ -43,7 +43,7 @@ pub fn split(
     let mut splits = Splits::new();
     for region in &regions {
         let Anchor::Attention(value) = region.anchor else { continue };
-        if let Some(split) = kernel_of(context, value).split() {
+        if let Some(split) = kernel_of(context, value)?.0.split() {
             let place = combined_in_place(context, &regions, region.outputs[0], &split)?;
             note(context, &regions, region.outputs[0], &place, decisions);
             let in_place = place.is_ok();
@@ -188,6 +188,7 @@ pub fn lower_combine(context: Context<'_>, value: ValueId) -> Result<Launch, Com
              predicted to take less than reading all of it wherever the result is read"
                 .into(),
         ),
+        choice: None,
     })
 }
 

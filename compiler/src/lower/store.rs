@@ -57,7 +57,8 @@ fn store_value(
     (row, place): (&str, &str),
     step: Step,
 ) -> String {
-    let mut body = Body::default();
+    let mark = emitter.mark(output);
+    let mut body = Body::marked(mark.clone());
     let width = context.graph.tensor(output).map_or(1, |t| t.width());
     let ids = context.graph.tensor(output).is_some_and(|t| t.dtype == DType::U32);
     let (element, width) = match step {
@@ -68,11 +69,11 @@ fn store_value(
     let first = at(row, place.to_string());
     let value = emitter.value(&mut body, output, &first, step == Step::Wide);
     let name = emitter.bindings.name(Resource::Value(output), element, Access::Write);
-    let mut text = format!("    {name}[({row}) * {width}u + {place}] = {value};\n");
+    let mut text = format!("    {name}[({row}) * {width}u + {place}] = {value};{mark}\n");
     if step == Step::Pair {
         let second = at(row, format!("{place} + 1u"));
         let value = emitter.value(&mut body, output, &second, false);
-        text.push_str(&format!("    {name}[({row}) * {width}u + {place} + 1u] = {value};\n"));
+        text.push_str(&format!("    {name}[({row}) * {width}u + {place} + 1u] = {value};{mark}\n"));
     }
     body.text + &text
 }
@@ -86,7 +87,8 @@ fn append(
     (row, place): (&str, &str),
     step: Step,
 ) -> String {
-    let mut body = Body::default();
+    let mark = emitter.mark(output);
+    let mut body = Body::marked(mark.clone());
     let x = context.graph.operands(output)[1];
     let second = at(row, format!("{place} + 1u"));
     let a = emitter.value(&mut body, x, &at(row, place.to_string()), false);
@@ -119,7 +121,7 @@ fn append(
         }
         (StateFormat::F32, _) => format!("{name}[{cell}] = {};", rounded(&a)),
     };
-    format!("{}    if ({live}[{slots}[{row}]] != 0u) {{ {assign} }}\n", body.text)
+    format!("{}    if ({live}[{slots}[{row}]] != 0u) {{ {assign} }}{mark}\n", body.text)
 }
 
 /// The step that the stores of `outputs` need: pairs where one packs two halves in a word, fours of a

@@ -27,7 +27,7 @@ pub fn lower(
         unreachable!("the anchor of a top-k region is a top-k")
     };
     let before = region.members.iter().filter(|(_, place)| **place == Place::Prologue);
-    let mut emitter = context.emitter(before.map(|(v, _)| *v).collect());
+    let mut emitter = context.emitter(region, before.map(|(v, _)| *v).collect());
     let mut program = RowProgram::default();
     statistics(&mut emitter, &mut program, &At { row: "n".into(), place: "j".into() });
     let given = parameters(program.statistics.len());
@@ -66,8 +66,9 @@ pub fn lower(
             Extent::Const(1),
             Extent::Const(1),
         ],
-        cost: cost(graph, region, width),
+        cost: cost(context, region, width),
         note: None,
+        choice: None,
     })
 }
 

@@ -130,7 +130,7 @@ impl Plan {
             without_reuse: barriers.iter().filter(own).count(),
             where_needed: where_needed(program.dispatches.len(), &needs),
             longest_chain: longest_chain(program.dispatches.len(), &needs),
-            dispatch_us: self.device.dispatch_us,
+            dispatch_us: self.device.speeds.dispatch_us,
             barriers,
         })
     }

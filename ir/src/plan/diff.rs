@@ -1,6 +1,7 @@
 //! What differs between two plans, and what caused it.
 
 use super::{Decision, Dispatch, MERGE, Phase, Plan, Program};
+use crate::facts::{DeviceFacts, Speeds};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,7 +112,9 @@ impl Diff {
 fn inputs(a: &Plan, b: &Plan) -> Vec<Input> {
     let all = |plan: &Plan| -> BTreeMap<String, serde_json::Value> {
         // Plain data always serialises.
-        let device = serde_json::to_value(&plan.device).unwrap_or_default();
+        // Measured speeds differ from one measurement to the next, and decide nothing by themselves.
+        let device = DeviceFacts { speeds: Speeds::default(), ..plan.device.clone() };
+        let device = serde_json::to_value(device).unwrap_or_default();
         let options = serde_json::to_value(&plan.options).unwrap_or_default();
         let model = serde_json::json!({
             "architecture": plan.model.architecture,

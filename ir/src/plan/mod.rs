@@ -10,21 +10,29 @@
 //! writable; grids stay within the device's limit.
 
 mod barriers;
+mod choice;
+mod cost;
 mod decision;
 mod diff;
 mod explain;
 mod extent;
 mod identity;
+mod mark;
+mod predict;
 mod rewind;
 mod saved;
 mod verify;
 
 pub use barriers::{Barrier, Barriers, Cause, Change, Hazard, HazardKind};
+pub use choice::{Alternative, Choice, ChosenBy, Variants};
+pub use cost::{Cost, Work};
 pub use decision::{Decision, MERGE, Placed};
 pub use diff::{Change as KernelChange, Diff, Figure, FusionChange, Input as DiffInput};
 pub use explain::{Explanation, NameError, Step};
 pub use extent::{Extent, StepDims};
 pub use identity::identity;
+pub use mark::{mark, marked_op};
+pub use predict::{Bound, Prediction, predict};
 pub use rewind::Rewind;
 pub use saved::SavedError;
 pub use verify::PlanError;
@@ -118,6 +126,13 @@ pub struct PlanOptions {
     pub state: Option<StateFormat>,
     /// What products may round.
     pub precision: Precision,
+    /// Variants of kernels that are taken whatever rules, model and measurements say, by
+    /// [`Choice::key`]. One that the device cannot run, or of a key that the plan does not have, is an
+    /// error.
+    pub choices: Variants,
+    /// Variants that were measured to be the fastest on the device. Those that the device cannot run
+    /// count for nothing; a plan keeps those of its own keys.
+    pub tuned: Variants,
 }
 
 /// Precision of arithmetic. Sums are F32 in any case.
@@ -149,6 +164,8 @@ impl Default for PlanOptions {
             weights: None,
             state: None,
             precision: Precision::F32,
+            choices: Variants::new(),
+            tuned: Variants::new(),
         }
     }
 }
@@ -247,6 +264,8 @@ pub struct Kernel {
     pub family: String,
     /// Which variant of the family, with its parameters.
     pub variant: String,
+    /// What other variants there are, and why this one; `None` where there is but one.
+    pub choice: Option<Choice>,
     /// WGSL text with one entry point, `main`.
     pub wgsl: String,
     /// Its bindings in group 0, by index.
@@ -347,42 +366,6 @@ pub enum Place {
     Anchor,
     /// Before results are stored.
     Epilogue,
-}
-
-/// Bytes and arithmetic of a dispatch: `fixed + per_token · N + per_context · Σ context`, where the
-/// last sum runs over the tokens' context lengths, each no more than `window` where there is one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cost {
-    /// Bytes of weights, read once a dispatch.
-    pub weight_bytes: u64,
-    /// Bytes of activations and state, for each token.
-    pub token_bytes: u64,
-    /// Bytes of state, for each token and each position of its context.
-    pub context_bytes: u64,
-    /// Floating-point operations for each token.
-    pub token_flops: u64,
-    /// Floating-point operations for each token and each position of its context.
-    pub context_flops: u64,
-    /// Positions of a token's context that count at most: those of a window.
-    pub window: Option<u32>,
-}
-
-impl Cost {
-    fn counted(&self, context: u64) -> u64 {
-        self.window.map_or(context, |window| context.min(window.into()))
-    }
-
-    /// Bytes moved for `tokens` tokens with `context` positions each.
-    pub fn bytes(&self, tokens: u64, context: u64) -> u64 {
-        let context = self.counted(context);
-        self.weight_bytes + tokens * (self.token_bytes + context * self.context_bytes)
-    }
-
-    /// Floating-point operations for `tokens` tokens with `context` positions each.
-    pub fn flops(&self, tokens: u64, context: u64) -> u64 {
-        let context = self.counted(context);
-        tokens * (self.token_flops + context * self.context_flops)
-    }
 }
 
 /// What a binding of a dispatch holds. Values and states are those of the canonical graph.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `tiles.rs` | several tokens, heads of any size, processors that run kernels in software |
 //! | `quads.rs` | one token at a time on GPUs; can split a token's positions over workgroups |
+//! | `flash.rs` | prompts, by cooperative matrices; its steps in `flash/` |
 //! | `combine.rs` | what the workgroups of a split leave, made one |
 //! | `blocks.rs` | keys and values in blocks of 8 bits an element |
 //!
@@ -13,20 +14,23 @@
 
 mod blocks;
 mod combine;
+mod flash;
 mod quads;
 mod tiles;
 
 pub use blocks::{BlockState, rounding};
 pub use combine::{Combine, Split};
+pub use flash::Flash;
 pub use quads::Quads;
 pub use tiles::Tiles;
 
 use crate::row_program::float;
 use crate::shader::{Binding, Shader, declare};
 use crate::template::fill;
+use flash::FlashText;
 use quads::QuadText;
-use quarrel_ir::graph::{Attention, StateFormat};
-use quarrel_ir::plan::Access;
+use quarrel_ir::graph::{Attention, RunDim, StateFormat};
+use quarrel_ir::plan::{Access, Extent};
 use tiles::TileText;
 
 /// Everything an attention kernel is made of.
@@ -65,29 +69,16 @@ pub enum Shape {
     Tiles(Tiles),
     /// Four lanes to a position: one token at a time, heads of multiples of 8 elements.
     Quads(Quads),
+    /// By cooperative matrices, which round queries and weights to F16: many tokens, heads of whole
+    /// matrices.
+    Flash(Flash),
 }
 
 impl Shape {
-    /// Query heads of a workgroup.
-    pub const fn heads(&self) -> u32 {
-        match self {
-            Shape::Tiles(tiles) => tiles.heads,
-            Shape::Quads(quads) => quads.heads,
-        }
-    }
-
-    /// Tokens of a workgroup.
-    pub const fn tokens(&self) -> u32 {
-        match self {
-            Shape::Tiles(tiles) => tiles.tokens,
-            Shape::Quads(_) => 1,
-        }
-    }
-
     /// Workgroups that share the positions of a token and head.
     pub const fn splits(&self) -> u32 {
         match self {
-            Shape::Tiles(_) => 1,
+            Shape::Tiles(_) | Shape::Flash(_) => 1,
             Shape::Quads(quads) => quads.splits,
         }
     }
@@ -98,8 +89,10 @@ impl AttentionKernel {
     /// [`scales`](AttentionKernel::scales), then the extra ones. Where positions are split, `out`
     /// holds the partials of a [`Split`].
     pub fn bindings(&self) -> Vec<Binding> {
+        let by_matrices = matches!(self.shape, Shape::Flash(_));
         let state = |format, size| match (format, in_eights(size)) {
             (StateFormat::Q8, _) => "vec2<u32>",
+            (StateFormat::F16, _) if by_matrices => "vec4<f16>",
             (StateFormat::F16, true) => "vec4<u32>",
             (StateFormat::F16, false) => "u32",
             (StateFormat::F32, _) => floats(size),
@@ -140,22 +133,59 @@ impl AttentionKernel {
         match self.shape {
             Shape::Tiles(tiles) => TileText { kernel: self, tiles }.shader(),
             Shape::Quads(quads) => QuadText { kernel: self, quads }.shader(),
+            Shape::Flash(flash) => FlashText { kernel: self, flash }.shader(),
         }
     }
 
-    /// A template filled with `holes` and with what all shapes have.
-    fn fill(&self, template: &str, holes: &[(&str, String)]) -> String {
+    /// Query heads of a workgroup.
+    const fn workgroup_heads(&self) -> u32 {
+        match self.shape {
+            Shape::Tiles(tiles) => tiles.heads,
+            Shape::Quads(quads) => quads.heads,
+            Shape::Flash(_) => self.heads / self.kv_heads,
+        }
+    }
+
+    /// Workgroups: along the heads, along the tokens of a step, and along a token's positions.
+    pub const fn grid(&self) -> [Extent; 3] {
+        let (tile, times) = match self.shape {
+            Shape::Tiles(tiles) => (tiles.tokens, 1),
+            Shape::Quads(_) => (1, 1),
+            // A row is a token and a head.
+            Shape::Flash(flash) => (flash.rows(), self.heads / self.kv_heads),
+        };
+        [
+            Extent::Const(self.heads / self.workgroup_heads()),
+            Extent::Tiles { dim: RunDim::Tokens, tile, times },
+            Extent::Const(self.shape.splits()),
+        ]
+    }
+
+    /// WGSL for the oldest position that a token at `position` sees.
+    fn oldest(&self, position: &str) -> String {
+        match self.attention.window {
+            None => "0u".to_string(),
+            Some(window) => format!("{position} - min({position}, {}u)", window.max(1) - 1),
+        }
+    }
+
+    /// The functions that load eight elements of a key, of a value and four of a query.
+    fn loads(&self) -> String {
+        self.load_text("load_key", "keys", self.key_format, self.key_size)
+            + &self.load_text("load_value", "values", self.value_format, self.value_size)
+            + &load_query(self.key_size)
+    }
+
+    /// A template filled with `holes`, the functions `loads` and with what all shapes have.
+    fn fill(&self, template: &str, loads: &str, holes: &[(&str, String)]) -> String {
         let (key_size, value_size) = (self.key_size, self.value_size);
-        let loads = self.load_text("load_key", "keys", self.key_format, key_size)
-            + &self.load_text("load_value", "values", self.value_format, value_size)
-            + &load_query(key_size)
-            + &self.slope_text();
+        let loads = format!("{loads}{}", self.slope_text());
         let number = |n: u32| n.to_string();
         let of_heads = fill(
             include_str!("heads.wgsl"),
             &[
                 ("bindings", &declare(&self.bindings())),
-                ("heads", &number(self.shape.heads())),
+                ("heads", &number(self.workgroup_heads())),
                 ("all_heads", &number(self.heads)),
                 ("share", &number(self.heads / self.kv_heads)),
                 ("kv_heads", &number(self.kv_heads)),

@@ -51,10 +51,6 @@ impl QuadText<'_> {
         let value_size = self.kernel.value_size;
         debug_assert!(heads * value_size / 4 <= threads, "a thread has one result at most");
         let number = |n: u32| n.to_string();
-        let oldest = match self.kernel.attention.window {
-            None => "0u".to_string(),
-            Some(window) => format!("newest - min(newest, {}u)", window.max(1) - 1),
-        };
         let kept = self.quads.kept();
         let holes = [
             ("quads", number(threads / 4)),
@@ -64,7 +60,7 @@ impl QuadText<'_> {
             ("kept_heads", number(kept * heads)),
             ("kept_vectors", number(kept * heads * value_size / 4)),
             ("threads", number(threads)),
-            ("oldest", oldest),
+            ("oldest", self.kernel.oldest("newest")),
             ("queries", self.queries_text()),
             ("positions", self.steps_text()),
             ("meet", self.meet_text()),
@@ -77,7 +73,7 @@ impl QuadText<'_> {
             variant: format!(
                 "{heads} heads, {positions} positions a quad of {threads} threads{split}"
             ),
-            wgsl: self.kernel.fill(include_str!("quads.wgsl"), &holes),
+            wgsl: self.kernel.fill(include_str!("quads.wgsl"), &self.kernel.loads(), &holes),
             workgroup: threads,
             workgroup_bytes: self.quads.workgroup_bytes(value_size),
         }

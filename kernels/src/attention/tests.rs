@@ -1,6 +1,6 @@
 //! Templates that are filled, and texts that naga takes.
 
-use super::{AttentionKernel, CacheRows, Combine, Quads, Shape, Split, Tiles};
+use super::{AttentionKernel, CacheRows, Combine, Flash, Quads, Shape, Split, Tiles};
 use crate::check;
 use crate::shader::Shader;
 use quarrel_ir::graph::{Attention, StateFormat};
@@ -65,5 +65,33 @@ fn splits_are_combined() {
     for (value_size, splits) in [(8, 2), (64, 5), (64, 64), (80, 29), (256, 7)] {
         let split = Split { heads: 3, value_size, splits };
         taken(&Combine { split, max_threads: 256 }.shader());
+    }
+}
+
+/// Matrices of 16 by 16 and of 8 by 8, lanes that share rows and lanes that have several, in vectors
+/// and not.
+#[test]
+fn flash_of_every_size() {
+    let tile = |size, lanes, subgroups, held, keys| Flash {
+        size,
+        lanes,
+        subgroups,
+        held,
+        keys,
+        vectors: size == 16,
+    };
+    let tiles = [
+        tile(16, 32, (4, 1), 1, 64),
+        tile(16, 32, (1, 4), 1, 16),
+        tile(16, 64, (2, 1), 2, 32),
+        tile(8, 32, (2, 2), 2, 32),
+        tile(8, 8, (1, 4), 2, 16),
+    ];
+    for format in [StateFormat::F16, StateFormat::F32] {
+        for size in [16, 64, 96, 128, 256] {
+            for flash in tiles.into_iter().filter(|flash| flash.takes(size, size)) {
+                taken(&kernel(size, format, Shape::Flash(flash)).shader());
+            }
+        }
     }
 }

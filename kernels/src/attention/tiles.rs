@@ -48,12 +48,6 @@ impl TileText<'_> {
         let Tiles { tokens, heads, threads, positions } = self.tiles;
         let number = |n: u32| n.to_string();
         let queries = self.tiles.queries();
-        let oldest = match self.kernel.attention.window {
-            None => "0u".to_string(),
-            Some(window) => {
-                format!("positions[first] - min(positions[first], {}u)", window.max(1) - 1)
-            }
-        };
         let kernel = self.kernel;
         let [key8, value8] = [kernel.key_size, kernel.value_size].map(|size| size.div_ceil(8));
         let holes = [
@@ -68,14 +62,14 @@ impl TileText<'_> {
             ("store", store_out(kernel.value_size)),
             ("count", kernel.count.clone()),
             ("scale", float(kernel.attention.scale)),
-            ("oldest", oldest),
+            ("oldest", kernel.oldest("positions[first]")),
             ("outputs", self.outputs_text()),
             ("scores", self.scores_text()),
             ("rescale", self.rescale_text()),
             ("accumulate", self.accumulate_text()),
             ("finish", self.finish_text()),
         ];
-        let wgsl = kernel.fill(include_str!("tiles.wgsl"), &holes);
+        let wgsl = kernel.fill(include_str!("tiles.wgsl"), &kernel.loads(), &holes);
         Shader {
             family: "attention",
             variant: format!(

@@ -8,16 +8,18 @@ use std::fmt::Write;
 impl Product {
     /// All blocks of rows of a subgroup.
     pub(super) fn blocks_text(&self) -> String {
-        let blocks = format!(
-            "    for (var block = subgroup; block < BLOCKS; block += subgroups) {{\n{}    }}\n",
-            self.block_text()
-        );
+        let each = match self.shape.columns {
+            Columns::Across | Columns::Held => "var block = 0u; block < BLOCKS; block++",
+            _ => "var block = subgroup; block < BLOCKS; block += subgroups",
+        };
+        let blocks = format!("    for ({each}) {{\n{}    }}\n", self.block_text());
         match self.shape.columns {
             Columns::Fetched(fetched) => format!(
                 "    if (lanes == {}u) {{\n{}    }} else {{\n{blocks}    }}\n",
                 fetched.lanes,
                 self.multiply_text(fetched)
             ),
+            Columns::Held => blocks + &self.held_sums(),
             _ => blocks,
         }
     }
@@ -28,7 +30,7 @@ impl Product {
             let _ = writeln!(text, "        let row_{r} = weight_row(tile, slot + {r}u);");
         }
         if self.segments.len() == 1 {
-            text.push_str(&self.either_text(0));
+            text.push_str(&self.rows_of_text(0));
             return text;
         }
         text.push_str("        let segment = weight_segment(tile, slot);\n");
@@ -37,7 +39,7 @@ impl Product {
             let _ = write!(
                 text,
                 "{head}if (segment == {index}u) {{\n{}        }}",
-                self.either_text(index)
+                self.rows_of_text(index)
             );
         }
         text.push('\n');
@@ -45,13 +47,10 @@ impl Product {
     }
 
     /// One block of rows of one segment, with x held or read.
-    fn either_text(&self, index: usize) -> String {
+    fn rows_of_text(&self, index: usize) -> String {
         match self.shape.columns {
-            Columns::Held(lanes) => format!(
-                "        if (lanes == {lanes}u) {{\n{}        }} else {{\n{}        }}\n",
-                self.held_text(index, lanes),
-                self.segment_text(index)
-            ),
+            Columns::Held => self.held_text(index),
+            Columns::Across => self.across_text(index),
             _ => self.segment_text(index),
         }
     }
@@ -59,7 +58,7 @@ impl Product {
     /// Lines for each row of x and each weight row that a subgroup holds.
     pub(super) fn each(&self, line: impl Fn(u32, u32) -> String) -> String {
         let rows = self.shape.rows;
-        (0..self.shape.tokens)
+        (0..self.shape.held_tokens())
             .flat_map(|t| (0..rows).map(move |r| (t, r)))
             .map(|(t, r)| line(t, r))
             .collect()
@@ -119,7 +118,7 @@ impl Product {
             text += &self.each(|t, r| format!("            var dot_{t}_{r} = 0.0;\n"));
         }
         if form.offset {
-            for t in 0..self.shape.tokens {
+            for t in 0..self.shape.held_tokens() {
                 let _ = writeln!(text, "            var total_{t} = 0.0;");
             }
         }
@@ -164,7 +163,7 @@ impl Product {
         let (form, units) = (snippet(format), format.packing().chunk / 4);
         let target = if form.scaled { "dot" } else { "sum" };
         let mut text = String::new();
-        for t in 0..self.shape.tokens {
+        for t in 0..self.shape.held_tokens() {
             let x = self.x(from, t, units as u32, i);
             let _ = writeln!(text, "            let x_{t} = {x};");
             if form.offset {
@@ -173,7 +172,7 @@ impl Product {
         }
         for r in 0..self.shape.rows {
             let _ = writeln!(text, "            let w_{r} = {p}unit(raw_{r}, {i});");
-            for t in 0..self.shape.tokens {
+            for t in 0..self.shape.held_tokens() {
                 let _ = writeln!(text, "            {target}_{t}_{r} += dot(x_{t}, w_{r});");
             }
         }

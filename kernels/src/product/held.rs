@@ -1,36 +1,38 @@
 //! The variant of a product that keeps its row of x in registers.
 //!
 //! Where memory is read lane by lane, reading x again for every block of weight rows costs more than
-//! the products themselves. Each lane's share of x is read once a workgroup; the loop over columns is
-//! written out, because registers cannot be indexed. Lanes without a last chunk hold zeros and read
-//! any chunk.
+//! the products themselves. Each thread's share of x is read once a workgroup; the loop over columns
+//! is written out, because registers cannot be indexed. Threads without a last chunk hold zeros and
+//! read nothing. Sums over a subgroup cost as much as reading a row, so each thread keeps its share of
+//! each row's sum in workgroup memory, and in the end adds up the shares of some rows. Nothing depends
+//! on the subgroup's size: a branch on it would make each load test which lanes take part.
 
-use super::{Product, segment_prefix};
+use super::{Columns, Product, segment_prefix};
 use crate::formats::snippet;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 impl Product {
-    /// Steps that `lanes` lanes take along the columns, and a chunk's units.
-    fn held_steps(&self, lanes: u32) -> (u32, u32, u32) {
+    /// Steps that the threads take along the columns, a row's chunks, and a chunk's units.
+    fn held_steps(&self) -> (u32, u32, u32) {
         let chunk = self.segments[0].packing().chunk as u32;
         let chunks = self.columns / chunk;
-        (chunks.div_ceil(lanes), chunks, chunk / 4)
+        (chunks.div_ceil(self.shape.threads), chunks, chunk / 4)
     }
 
-    /// Statements that read each lane's share of x into `x_STEP_UNIT`, with the sums
+    /// Statements that read each thread's share of x into `x_STEP_UNIT`, with the sums
     /// `total_STEP_FIRST_GROUP` of each `GROUP` units from `FIRST` on that an offset needs.
-    pub(super) fn hold_text(&self, lanes: u32) -> String {
-        let (steps, chunks, units) = self.held_steps(lanes);
+    pub(super) fn hold_text(&self) -> String {
+        let ((steps, chunks, units), threads) = (self.held_steps(), self.shape.threads);
         let mut text = String::new();
         for step in 0..steps {
             let _ = writeln!(
                 text,
-                "    let chunk_{step} = min(lane + {}u, {}u);",
-                step * lanes,
+                "    let chunk_{step} = min(tid + {}u, {}u);",
+                step * threads,
                 chunks - 1
             );
-            let _ = writeln!(text, "    let used_{step} = lane + {}u < {chunks}u;", step * lanes);
+            let _ = writeln!(text, "    let used_{step} = tid + {}u < {chunks}u;", step * threads);
             for unit in 0..units {
                 let x = self.computed(0, &format!("chunk_{step} * {units}u + {unit}u"));
                 let _ = writeln!(
@@ -60,16 +62,16 @@ impl Product {
     }
 
     /// One block of rows of a segment, x held.
-    pub(super) fn held_text(&self, index: usize, lanes: u32) -> String {
-        let (steps, chunks, units) = self.held_steps(lanes);
+    pub(super) fn held_text(&self, index: usize) -> String {
+        let ((steps, chunks, units), threads) = (self.held_steps(), self.shape.threads);
         let (p, form) = (segment_prefix(index), snippet(self.segments[index]));
         let mut text = String::new();
         for r in 0..self.shape.rows {
             let _ = writeln!(text, "            var sum_{r} = 0.0;");
             for step in 0..steps {
                 let read = format!("{p}load(row_{r} * {chunks}u + chunk_{step})");
-                // Lanes without a chunk read nothing.
-                let _ = match (step + 1) * lanes > chunks {
+                // Threads without a chunk read nothing.
+                let _ = match (step + 1) * threads > chunks {
                     false => writeln!(text, "            {{\n            let raw = {read};"),
                     true => writeln!(
                         text,
@@ -82,15 +84,31 @@ impl Product {
                 }
                 text.push_str("            }\n");
             }
-            let _ = writeln!(text, "            sum_{r} = subgroupAdd(sum_{r});");
+            let _ =
+                writeln!(text, "            shares[(slot + {r}u) * {threads}u + tid] = sum_{r};");
         }
-        text.push_str("            if (lane == 0u) {\n");
-        for r in 0..self.shape.rows {
-            let stored = self.stored_sum(&format!("slot + {r}u"), &format!("sum_{r}"));
-            let _ = writeln!(text, "                {stored}");
-        }
-        text.push_str("            }\n");
         text
+    }
+
+    /// Statements that add up what the threads have kept of each row, once all blocks are done.
+    pub(super) fn held_sums(&self) -> String {
+        let threads = self.shape.threads;
+        let again = if self.is_summed() { "    workgroupBarrier();\n" } else { "" };
+        format!(
+            "    workgroupBarrier();\n    \
+             for (var e = tid; e < TILE; e += {threads}u) {{\n        var all = 0.0;\n        \
+             for (var i = 0u; i < {threads}u; i++) {{ all += shares[e * {threads}u + i]; }}\n        \
+             {}\n    }}\n{again}",
+            self.stored_sum("e", "all"),
+        )
+    }
+
+    /// Bytes of workgroup memory for the threads' shares of each sum.
+    pub(super) const fn held_bytes(&self) -> u32 {
+        match self.shape.columns {
+            Columns::Held => 4 * self.shape.threads * self.shape.tile,
+            _ => 0,
+        }
     }
 
     /// What the units from `first` on that share a scale add to the sum of row `r`, in one step.

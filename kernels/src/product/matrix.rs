@@ -20,6 +20,15 @@ pub struct Matrices {
     pub held: (u32, u32),
     /// Columns of one step.
     pub depth: u32,
+    /// Steps that workgroup memory holds at once: one, or two, so that one can be stored while
+    /// another is multiplied.
+    pub buffers: u32,
+    /// Whether workgroup memory is declared in vectors of four, which matrices are loaded from on
+    /// Vulkan but not on Metal.
+    pub vectors: bool,
+    /// Whether workgroups that take the same weights follow each other, so that large weights come
+    /// from memory once; x, which is smaller, is in the caches.
+    pub weights_once: bool,
 }
 
 impl Matrices {
@@ -40,7 +49,8 @@ impl Matrices {
 
     /// Bytes of workgroup memory.
     pub const fn workgroup_bytes(&self) -> u32 {
-        2 * self.stride() * (self.tokens() + self.tile()) + 4 * self.size * self.tile()
+        2 * self.buffers * self.stride() * (self.tokens() + self.tile())
+            + 4 * self.size * self.tile()
     }
 
     /// Whether each of `threads` threads has as much to read of a step as the others, in whole
@@ -48,8 +58,25 @@ impl Matrices {
     pub fn divides(&self, threads: u32) -> bool {
         let whole = |rows: u32| (rows * self.depth / 4).is_multiple_of(threads);
         let part = self.tile() * self.depth / threads;
-        whole(self.tokens()) && whole(self.tile()) && part > 0 && self.depth.is_multiple_of(part)
+        let rows = self.depth.is_multiple_of(part.max(1)) || part.is_multiple_of(self.depth);
+        // Those of the threads that read a row of x are neighbours.
+        let neighbours = threads.is_multiple_of(self.depth / 4);
+        whole(self.tokens()) && whole(self.tile()) && part > 0 && rows && neighbours
     }
+
+    /// Elements of a vector of four as workgroup memory is declared.
+    const fn unit(&self) -> u32 {
+        if self.vectors { 1 } else { 4 }
+    }
+}
+
+/// What of a step's weights a thread reads.
+#[derive(Clone, Copy)]
+struct WeightParts {
+    /// Vectors of four that lie together.
+    together: u32,
+    /// Rows in which it reads so many.
+    rows: u32,
 }
 
 impl Product {
@@ -58,6 +85,13 @@ impl Product {
         let threads = self.shape.threads;
         debug_assert!(matrices.divides(threads) && self.prologue.statistics.is_empty());
         let number = |n: u32| n.to_string();
+        // Of rows of a step in workgroup memory.
+        let elements = |rows: u32| rows * matrices.stride() / 4 * matrices.unit();
+        let (tile_id, rows_id) = match matrices.weights_once {
+            true => ("group.y", "group.x"),
+            false => ("group.x", "group.y"),
+        };
+        let multiplied = if matrices.buffers == 1 { "        workgroupBarrier();" } else { "" };
         fill(
             include_str!("matrix.wgsl"),
             &[
@@ -65,16 +99,23 @@ impl Product {
                 ("rows", &number(matrices.tokens())),
                 ("tile", &number(matrices.tile())),
                 ("steps", &number(self.columns / matrices.depth)),
-                ("stride", &number(matrices.stride())),
+                ("stride", &number(elements(1))),
                 ("band", &number(matrices.size)),
-                ("x_halves", &number(matrices.tokens() * matrices.stride())),
-                ("w_halves", &number(matrices.tile() * matrices.stride())),
+                ("halves", if matrices.vectors { "vec4<f16>" } else { "f16" }),
+                ("x_step", &number(elements(matrices.tokens()))),
+                ("w_step", &number(elements(matrices.tile()))),
+                ("x_halves", &number(matrices.buffers * elements(matrices.tokens()))),
+                ("w_halves", &number(matrices.buffers * elements(matrices.tile()))),
                 ("sums", &number(matrices.size * matrices.tile())),
                 ("helpers", &self.snippets()),
                 ("weight_rows", &self.rows_text()),
                 ("functions", &format!("{}{}", self.prologue.functions, self.functions)),
                 ("threads", &number(threads)),
                 ("count", &self.count),
+                ("buffers", &number(matrices.buffers)),
+                ("tile_id", tile_id),
+                ("rows_id", rows_id),
+                ("multiplied", multiplied),
                 ("places", &self.places_text(matrices)),
                 ("aside", &self.matrix_aside_text(matrices)),
                 ("first", &self.read_text(matrices, "0u", true)),
@@ -87,18 +128,31 @@ impl Product {
         )
     }
 
-    /// Vectors of x, and vectors of weights, that a thread reads of a step.
-    fn parts(&self, matrices: Matrices) -> (u32, u32) {
-        let threads = self.shape.threads;
-        (
-            matrices.tokens() * matrices.depth / 4 / threads,
-            matrices.tile() * matrices.depth / 4 / threads,
-        )
+    /// Vectors of x that a thread reads of a step.
+    fn x_parts(&self, matrices: Matrices) -> u32 {
+        matrices.tokens() * matrices.depth / 4 / self.shape.threads
+    }
+
+    /// The weights that a thread reads of a step: chunks of one row, so that neighbours read
+    /// neighbouring chunks, and as many rows as there is left to read.
+    fn w_parts(&self, matrices: Matrices) -> WeightParts {
+        let all = matrices.tile() * matrices.depth / 4 / self.shape.threads;
+        let chunk = self.segments.iter().map(|format| format.packing().chunk as u32 / 4).max();
+        let vectors = matrices.depth / 4;
+        let fits = |n: &u32| {
+            all.is_multiple_of(*n)
+                && vectors.is_multiple_of(*n)
+                && self.shape.threads.is_multiple_of(vectors / n)
+        };
+        let most = all.min(vectors);
+        // A chunk, or the next larger number that divides what there is.
+        let together = (chunk.unwrap_or(1).min(most)..=most).find(fits).unwrap_or(1);
+        WeightParts { together, rows: all / together }
     }
 
     /// Where a thread reads, and the sums.
     fn places_text(&self, matrices: Matrices) -> String {
-        let (x_parts, w_parts) = self.parts(matrices);
+        let (x_parts, w_parts) = (self.x_parts(matrices), self.w_parts(matrices));
         let (threads, vectors) = (self.shape.threads, matrices.depth / 4);
         let mut text = format!(
             "    let down = subgroup / {across}u;\n    let across = subgroup % {across}u;\n    \
@@ -112,14 +166,18 @@ impl Product {
                 i * threads / vectors
             );
         }
-        let _ = writeln!(
-            text,
-            "    let slot = tid / {per_row}u;\n    let w_at = tid % {per_row}u * {w_parts}u;\n    \
-             let row = weight_row(tile, slot);",
-            per_row = vectors / w_parts
-        );
-        if self.segments.len() > 1 {
-            text.push_str("    let segment = weight_segment(tile, slot);\n");
+        let per_row = vectors / w_parts.together;
+        let _ = writeln!(text, "    let w_at = tid % {per_row}u * {}u;", w_parts.together);
+        for r in 0..w_parts.rows {
+            let _ = writeln!(
+                text,
+                "    let slot_{r} = tid / {per_row}u + {}u;\n    \
+                 let row_{r} = weight_row(tile, slot_{r});",
+                r * threads / per_row
+            );
+            if self.segments.len() > 1 {
+                let _ = writeln!(text, "    let segment_{r} = weight_segment(tile, slot_{r});");
+            }
         }
         let (size, (rows, columns)) = (matrices.size, matrices.held);
         for (i, j) in pairs(rows, columns) {
@@ -146,7 +204,7 @@ impl Product {
 
     /// Reads a thread's part of step `step` of x and of the weights.
     fn read_text(&self, matrices: Matrices, step: &str, declare: bool) -> String {
-        let (x_parts, w_parts) = self.parts(matrices);
+        let (x_parts, w_parts) = (self.x_parts(matrices), self.w_parts(matrices));
         let vectors = matrices.depth / 4;
         let mut text = String::new();
         let var = if declare { "    var " } else { "        " };
@@ -154,26 +212,28 @@ impl Product {
             let _ = writeln!(text, "{var}x_{i} = pre(n_{i}, {step} * {vectors}u + x_at);");
         }
         if declare {
-            for u in 0..w_parts {
-                let _ = writeln!(text, "    var w_{u}: vec4<f32>;");
+            for (r, u) in pairs(w_parts.rows, w_parts.together) {
+                let _ = writeln!(text, "    var w_{r}_{u}: vec4<f32>;");
             }
         }
         let several = self.segments.len() > 1;
-        for index in 0..self.segments.len() {
-            let body = self.weights_text(index, step, w_parts, vectors);
+        for (r, index) in pairs(w_parts.rows, self.segments.len() as u32) {
+            let body = self.weights_text(index as usize, step, r, w_parts.together, vectors);
             let head = match (several, index) {
                 (false, _) => "        {\n".to_string(),
-                (true, 0) => "        if (segment == 0u) {\n".to_string(),
-                (true, index) => format!(" else if (segment == {index}u) {{\n"),
+                (true, 0) => format!("        if (segment_{r} == 0u) {{\n"),
+                (true, index) => format!(" else if (segment_{r} == {index}u) {{\n"),
             };
             let _ = write!(text, "{head}{body}        }}");
+            if index as usize + 1 == self.segments.len() {
+                text.push('\n');
+            }
         }
-        text.push('\n');
         text
     }
 
-    /// Reads `parts` vectors of a row of segment `index`.
-    fn weights_text(&self, index: usize, step: &str, parts: u32, vectors: u32) -> String {
+    /// Reads `parts` vectors of a thread's row `r` of segment `index`.
+    fn weights_text(&self, index: usize, step: &str, r: u32, parts: u32, vectors: u32) -> String {
         let (p, format) = (segment_prefix(index), self.segments[index]);
         let units = format.packing().chunk as u32 / 4;
         let chunks = self.columns / (4 * units);
@@ -183,7 +243,7 @@ impl Product {
             let raw = format!("raw_{first}");
             let _ = writeln!(
                 text,
-                "            let {raw} = {p}load(row * {chunks}u + (at + {first}u) / {units}u);"
+                "            let {raw} = {p}load(row_{r} * {chunks}u + (at + {first}u) / {units}u);"
             );
             for u in first..first + units.min(parts) {
                 let unit = match units > parts {
@@ -191,7 +251,7 @@ impl Product {
                     false => format!("{}u", u - first),
                 };
                 let value = unit_value(format, &p, &raw, &unit);
-                let _ = writeln!(text, "            w_{u} = {value};");
+                let _ = writeln!(text, "            w_{r}_{u} = {value};");
             }
         }
         text
@@ -199,9 +259,14 @@ impl Product {
 
     /// Puts what a thread has read into workgroup memory.
     fn keep_text(&self, matrices: Matrices) -> String {
-        let (x_parts, w_parts) = self.parts(matrices);
+        let (x_parts, w_parts) = (self.x_parts(matrices), self.w_parts(matrices));
+        let unit = matrices.unit();
         let mut text = String::new();
         let mut four = |array: &str, at: String, value: String| {
+            if matrices.vectors {
+                let _ = writeln!(text, "        {array}[{at}] = vec4<f16>({value});");
+                return;
+            }
             let _ = writeln!(text, "        {{\n            let half = vec4<f16>({value});");
             let _ = writeln!(text, "            let at = {at};");
             for (e, axis) in ["x", "y", "z", "w"].iter().enumerate() {
@@ -211,10 +276,12 @@ impl Product {
         };
         for i in 0..x_parts {
             let below = i * self.shape.threads / (matrices.depth / 4);
-            four("xs", format!("(x_row + {below}u) * STRIDE + 4u * x_at"), format!("x_{i}"));
+            let at = format!("into * X_STEP + (x_row + {below}u) * STRIDE + {unit}u * x_at");
+            four("xs", at, format!("x_{i}"));
         }
-        for u in 0..w_parts {
-            four("ws", format!("slot * STRIDE + 4u * (w_at + {u}u)"), format!("w_{u}"));
+        for (r, u) in pairs(w_parts.rows, w_parts.together) {
+            let at = format!("into * W_STEP + slot_{r} * STRIDE + {unit}u * (w_at + {u}u)");
+            four("ws", at, format!("w_{r}_{u}"));
         }
         text
     }
@@ -251,17 +318,18 @@ fn multiply_text(matrices: Matrices) -> String {
     let Matrices { size, held: (rows, columns), depth, .. } = matrices;
     let mut text = String::new();
     for column in (0..depth).step_by(size as usize) {
+        let column = column / 4 * matrices.unit();
         text.push_str("        {\n");
         for i in 0..rows {
             let _ = writeln!(
                 text,
-                "            let a_{i} = coopLoadT<coop_mat{size}x{size}<f16, A>>(&xs[(down * {rows}u + {i}u) * {size}u * STRIDE + {column}u], STRIDE);"
+                "            let a_{i} = coopLoadT<coop_mat{size}x{size}<f16, A>>(&xs[from_step * X_STEP + (down * {rows}u + {i}u) * {size}u * STRIDE + {column}u], STRIDE);"
             );
         }
         for j in 0..columns {
             let _ = writeln!(
                 text,
-                "            let b_{j} = coopLoad<coop_mat{size}x{size}<f16, B>>(&ws[(across * {columns}u + {j}u) * {size}u * STRIDE + {column}u], STRIDE);"
+                "            let b_{j} = coopLoad<coop_mat{size}x{size}<f16, B>>(&ws[from_step * W_STEP + (across * {columns}u + {j}u) * {size}u * STRIDE + {column}u], STRIDE);"
             );
             for i in 0..rows {
                 let _ = writeln!(

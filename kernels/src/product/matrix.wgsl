@@ -2,7 +2,8 @@
 // w[i, j], with x and w rounded to F16 and the sums in F32.
 //
 // A workgroup computes ROWS rows of x with TILE rows of weights, some columns a step. Each thread
-// reads its part of the next step while the subgroups multiply this one. The sums meet in workgroup
+// reads its part of the next step while the subgroups multiply this one; where workgroup memory holds
+// two steps, nobody waits between multiplying one and storing the other. The sums meet in workgroup
 // memory, BAND rows of x at a time, from where the epilogue reads them.
 enable f16;
 enable wgpu_cooperative_matrix;
@@ -10,12 +11,15 @@ enable wgpu_cooperative_matrix;
 const ROWS = {{rows}}u;
 const TILE = {{tile}}u;
 const STEPS = {{steps}}u;
-// Columns of a row in workgroup memory: a step's and a few more, so that rows lie in different banks.
+// Elements of a row in workgroup memory: a step's and a few more, so that rows lie in different banks.
 const STRIDE = {{stride}}u;
+// Elements of a step in workgroup memory.
+const X_STEP = {{x_step}}u;
+const W_STEP = {{w_step}}u;
 const BAND = {{band}}u;
 
-var<workgroup> xs: array<f16, {{x_halves}}>;
-var<workgroup> ws: array<f16, {{w_halves}}>;
+var<workgroup> xs: array<{{halves}}, {{x_halves}}>;
+var<workgroup> ws: array<{{halves}}, {{w_halves}}>;
 var<workgroup> sums: array<f32, {{sums}}>;
 {{helpers}}
 {{weight_rows}}
@@ -25,18 +29,24 @@ fn main(
 {{entry}}
 ) {
     let count = {{count}};
-    let tile = group.x;
-    let origin = group.y * ROWS;
+    let tile = {{tile_id}};
+    let origin = {{rows_id}} * ROWS;
 {{places}}
 {{aside}}
 {{first}}
-    for (var step = 0u; step < STEPS; step++) {
+    {
+        let into = 0u;
 {{store}}
+    }
+    for (var step = 0u; step < STEPS; step++) {
         workgroupBarrier();
         let next = min(step + 1u, STEPS - 1u);
+        let from_step = step % {{buffers}}u;
+        let into = (step + 1u) % {{buffers}}u;
 {{next}}
 {{multiply}}
-        workgroupBarrier();
+{{multiplied}}
+{{store}}
     }
     // With subgroups of another size than was probed the sums are wrong, and must not look right.
     let broken = subgroups != {{subgroups}}u;

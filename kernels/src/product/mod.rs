@@ -4,6 +4,7 @@
 //! one row of x (decode) and many (prompts): what differs is how many rows of x and of the weights a
 //! subgroup holds at a time.
 
+mod across;
 mod blocks;
 mod fetched;
 mod held;
@@ -71,12 +72,16 @@ pub struct Shape {
 pub enum Columns {
     /// A chunk of each row a lane at a time.
     Plain,
-    /// With x in registers, for subgroups of this many lanes; a subgroup of another size reads it as
-    /// usual. For one row of x and segments of the same chunk.
-    Held(u32),
+    /// With x in registers, shared among all threads, which together take a block of rows at a time.
+    /// For one row of x and segments of the same chunk.
+    Held,
     /// With weights read ahead; a workgroup has as many blocks of rows as subgroups. For segments of
     /// the same chunk, and not for experts.
     Fetched(Fetched),
+    /// A chunk of each row at a time, with a row of x, or several, for each thread: no sum is shared,
+    /// so nothing is added up in the end and no thread idles. `tokens` is a multiple of `threads`,
+    /// and the prologue takes no statistics.
+    Across,
     /// By cooperative matrices, which make up the tile: `tokens`, `tile` and `threads` are theirs,
     /// and `rows` does not apply.
     Matrices(Matrices),
@@ -86,6 +91,14 @@ impl Shape {
     /// Whether a chunk's units are unrolled in the text.
     const fn unrolled(&self) -> bool {
         self.tokens * self.rows <= 16
+    }
+
+    /// Rows of x that a thread works on at once.
+    const fn held_tokens(&self) -> u32 {
+        match self.columns {
+            Columns::Across => self.tokens / self.threads,
+            _ => self.tokens,
+        }
     }
 }
 
@@ -181,7 +194,7 @@ impl Product {
             true => 0,
             false => self.shape.threads.div_ceil(4),
         };
-        4 * (self.shape.tokens * self.shape.tile + stage + reduced)
+        4 * (self.shape.tokens * self.shape.tile + stage + reduced) + self.held_bytes()
     }
 
     /// The kernel's text.
@@ -190,14 +203,18 @@ impl Product {
         let staged = if self.staged { ", x staged" } else { "" };
         let unrolled = if self.shape.unrolled() { ", unrolled" } else { "" };
         let how = match columns {
-            Columns::Held(_) => ", x in registers".to_string(),
+            Columns::Held => ", x in registers".to_string(),
             Columns::Fetched(fetched) => format!(", {} chunks ahead", fetched.ahead),
+            Columns::Across => ", rows of x across threads".to_string(),
             Columns::Plain | Columns::Matrices(_) => String::new(),
         };
         let variant = match columns {
-            Columns::Matrices(Matrices { size, held: (down, across), depth, .. }) => format!(
-                "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth} a workgroup of {threads}"
-            ),
+            Columns::Matrices(Matrices { size, held: (down, across), depth, buffers, .. }) => {
+                let twice = if buffers > 1 { " twice" } else { "" };
+                format!(
+                    "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth}{twice} a workgroup of {threads}"
+                )
+            }
             _ => format!(
                 "{tokens} x {rows} a subgroup, {tile} rows a workgroup of {threads}{staged}{how}{unrolled}"
             ),

@@ -40,10 +40,14 @@ impl Product {
             return self.matrix_text(matrices);
         }
         debug_assert!(PART_ROWS.is_multiple_of(shape.rows), "a subgroup's rows are in one part");
-        let stage = if self.staged {
-            format!("var<workgroup> staged: array<vec4<f32>, {}>;", self.staged_vectors())
-        } else {
-            String::new()
+        let stage = match shape.columns {
+            Columns::Held => {
+                format!("var<workgroup> shares: array<f32, {}>;", self.held_bytes() / 4)
+            }
+            _ if self.staged => {
+                format!("var<workgroup> staged: array<vec4<f32>, {}>;", self.staged_vectors())
+            }
+            _ => String::new(),
         };
         let mut helpers = if self.experts.is_some() {
             "var<private> expert: u32;\n".to_string()
@@ -97,6 +101,9 @@ impl Product {
     }
 
     fn prologue_text(&self) -> String {
+        if self.shape.columns == Columns::Across {
+            return self.across_prologue();
+        }
         let (tokens, threads) = (self.shape.tokens, self.shape.threads);
         let mut text = String::new();
         if let Some(experts) = &self.experts {
@@ -131,8 +138,8 @@ impl Product {
         if self.staged && self.window().is_none() {
             text.push_str("    workgroupBarrier();\n");
         }
-        if let Columns::Held(lanes) = self.shape.columns {
-            text.push_str(&self.hold_text(lanes));
+        if self.shape.columns == Columns::Held {
+            text.push_str(&self.hold_text());
         }
         text
     }

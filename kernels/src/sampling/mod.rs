@@ -137,6 +137,7 @@ fn kernel(
         name: name.into(),
         family: "sampling".into(),
         variant: format!("{name}, {threads} threads, {} logits a load", if wide { 4 } else { 1 }),
+        choice: None,
         wgsl,
         bindings,
         workgroup: threads,

@@ -2,7 +2,7 @@
 
 use super::{SamplingKernels, kernels};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use quarrel_ir::facts::{DeviceFacts, DeviceKind};
+use quarrel_ir::facts::{DeviceFacts, DeviceKind, Speeds};
 use quarrel_ir::plan::Kernel;
 
 fn facts(kind: DeviceKind, threads: u32) -> DeviceFacts {
@@ -23,8 +23,7 @@ fn facts(kind: DeviceKind, threads: u32) -> DeviceFacts {
         shader_int64: false,
         matrix_shapes: Vec::new(),
         timestamps_inside_passes: false,
-        copy_bytes_per_s: None,
-        dispatch_us: None,
+        speeds: Speeds::default(),
     }
 }
 

@@ -7,11 +7,11 @@
 //! may be left-overs of other kernels. A kernel that finds its rows by what it reads must not be run
 //! on these: its dispatches are repeated in their places in whole steps.
 
-use super::{At, BenchStep, Program, timestamps};
+use super::{At, BenchStep, Program, median, timestamps};
 use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::session::Session;
-use quarrel_ir::plan::{BufferRole, KernelId, Phase};
+use quarrel_ir::plan::{BufferRole, Kernel, KernelId, Phase};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -69,6 +69,20 @@ impl Session {
         step: BenchStep,
         clock: KernelClock,
     ) -> Result<Vec<KernelTime>, RuntimeError> {
+        self.bench_kernels_of(step, clock, &|_| true)
+    }
+
+    /// What each of the `wanted` kernels takes of a step, otherwise as
+    /// [`bench_kernels`](Session::bench_kernels).
+    ///
+    /// # Errors
+    /// As those.
+    pub fn bench_kernels_of(
+        &mut self,
+        step: BenchStep,
+        clock: KernelClock,
+        wanted: &dyn Fn(&Kernel) -> bool,
+    ) -> Result<Vec<KernelTime>, RuntimeError> {
         self.reset();
         let engine = &self.engine;
         let facts = engine.gpu().facts();
@@ -78,7 +92,7 @@ impl Session {
         }
         let programs = step.write(engine)?;
         engine.ready(&programs)?;
-        let times = by(engine, step, &programs, clock);
+        let times = by(engine, step, &programs, clock, wanted);
         // A kernel that was repeated may have left anything in the states.
         self.reset_states();
         times
@@ -90,9 +104,11 @@ fn by(
     step: BenchStep,
     programs: &[Program],
     clock: KernelClock,
+    wanted: &dyn Fn(&Kernel) -> bool,
 ) -> Result<Vec<KernelTime>, RuntimeError> {
     let all = At::all(engine, programs)?;
-    let groups = groups(engine, &all)?;
+    let mut groups = groups(engine, &all)?;
+    groups.retain(|group| wanted(engine.plan().kernel(group.kernel)));
     let start = Instant::now();
     while start.elapsed() < WARM_UP {
         step.write(engine)?;
@@ -244,9 +260,4 @@ fn submit(
     let submission = engine.gpu().queue.submit([encoder.finish()]);
     engine.gpu().faults.check("timing a kernel")?;
     Ok(submission)
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or(0.0)
 }

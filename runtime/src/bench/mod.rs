@@ -4,17 +4,21 @@
 //! |---|---|
 //! | `mod.rs` | decode steps and prompts |
 //! | `split.rs` | what host and device do in a decode step |
+//! | `barriers.rs` | what it costs that dispatches wait for each other |
 //! | `kernels.rs` | what each kernel takes of a step |
 //! | `timestamps.rs` | the time of each dispatch, by the device's clock |
 //!
 //! The states hold whatever they hold; the time does not depend on it.
 
+mod barriers;
 mod kernels;
 mod split;
 mod timestamps;
 
+pub use barriers::BarrierCost;
 pub use kernels::{KernelClock, KernelTime};
 pub use split::StepSplit;
+pub(crate) use timestamps::Queries;
 
 use crate::engine::Engine;
 use crate::error::{NotFinite, RuntimeError};
@@ -185,4 +189,9 @@ fn text(engine: &Engine, count: usize) -> Vec<u32> {
 
 fn fits(needs: usize, context: u32) -> Result<(), RuntimeError> {
     if needs <= context as usize { Ok(()) } else { Err(RuntimeError::Context { needs, context }) }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(0.0)
 }

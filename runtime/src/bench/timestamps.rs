@@ -42,14 +42,15 @@ fn time_part(engine: &Engine, part: &[At]) -> Result<Vec<f64>, RuntimeError> {
 }
 
 /// A set of timestamps and the buffer that they are read from.
-pub(super) struct Queries {
-    pub(super) set: wgpu::QuerySet,
+#[derive(Debug)]
+pub(crate) struct Queries {
+    pub(crate) set: wgpu::QuerySet,
     resolved: wgpu::Buffer,
 }
 
 impl Queries {
     /// A set of `count` timestamps.
-    pub(super) fn new(device: &wgpu::Device, count: u32) -> Queries {
+    pub(crate) fn new(device: &wgpu::Device, count: u32) -> Queries {
         let set = device.create_query_set(&wgpu::QuerySetDescriptor {
             label: None,
             ty: wgpu::QueryType::Timestamp,
@@ -67,15 +68,28 @@ impl Queries {
     /// The first `count` timestamps, which have been submitted, in microseconds after the first of
     /// them, when all that was submitted is done.
     pub(super) fn read(&self, engine: &Engine, count: u32) -> Result<Vec<f64>, RuntimeError> {
-        let mut encoder = engine.gpu().device.create_command_encoder(&Default::default());
-        encoder.resolve_query_set(&self.set, 0..count, &self.resolved, 0);
-        engine.gpu().queue.submit([encoder.finish()]);
-        let words = read_words(engine.gpu(), &self.resolved, 0, 2 * count as usize)?;
-        let ticks: Vec<u64> =
-            words.chunks_exact(2).map(|w| u64::from(w[0]) | u64::from(w[1]) << 32).collect();
+        let ticks = self.ticks(engine, count)?;
         let us = f64::from(engine.gpu().queue.get_timestamp_period()) / 1e3;
         let first = ticks.first().copied().unwrap_or(0);
         // A clock that is set back gives negative times.
         Ok(ticks.iter().map(|&tick| tick.wrapping_sub(first) as i64 as f64 * us).collect())
+    }
+
+    /// The same in ticks of the device's clock.
+    pub(crate) fn ticks(&self, engine: &Engine, count: u32) -> Result<Vec<u64>, RuntimeError> {
+        let mut encoder = engine.gpu().device.create_command_encoder(&Default::default());
+        encoder.resolve_query_set(&self.set, 0..count, &self.resolved, 0);
+        engine.gpu().queue.submit([encoder.finish()]);
+        let words = read_words(engine.gpu(), &self.resolved, 0, 2 * count as usize)?;
+        Ok(words.chunks_exact(2).map(|w| u64::from(w[0]) | u64::from(w[1]) << 32).collect())
+    }
+
+    /// The first two, at the beginning and the end of a pass.
+    pub(crate) fn around(&self) -> wgpu::ComputePassTimestampWrites<'_> {
+        wgpu::ComputePassTimestampWrites {
+            query_set: &self.set,
+            beginning_of_pass_write_index: Some(0),
+            end_of_pass_write_index: Some(1),
+        }
     }
 }

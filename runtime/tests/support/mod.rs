@@ -145,6 +145,7 @@ impl Builder {
             name: name.into(),
             family: "test".into(),
             variant: String::new(),
+            choice: None,
             wgsl,
             bindings,
             workgroup,

@@ -6,6 +6,7 @@ use crate::backend::{Backend, Device, GpuModel, ReferenceBackend};
 use crate::error::{CliError, Result};
 use crate::model::Model;
 use crate::output::{self, Table};
+use crate::tuned;
 use quarrel_ir::plan::Phase;
 use serde::Serialize;
 
@@ -56,6 +57,7 @@ pub(super) fn execute(args: &Args) -> Result<()> {
     let device = gpu.facts().name;
     let context = (PROMPT + 1).next_multiple_of(64);
     let options = args.plan.plan_options(context, 1);
+    let options = tuned::with(&options, &gpu.facts(), &args.plan);
     let compiled = GpuModel::compile(&model.graph, gpu, &options)?;
     let mut session = compiled.load(model.source.weights(), &[Phase::Prefill, Phase::Decode])?;
     let weights = model.source.weights();

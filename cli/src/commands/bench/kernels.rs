@@ -1,17 +1,15 @@
-//! What each kernel takes of a step, beside what it cannot be faster than.
+//! What each kernel takes of a step, beside what it is predicted to take.
 
-use super::roofline::Roofline;
 use crate::error::Result;
 use crate::output::Table;
-use quarrel_ir::graph::RunDim;
-use quarrel_ir::plan::{Dispatch, Extent, KernelId, Phase, Place, Plan, StepDims};
+use quarrel_ir::plan::{Dispatch, KernelId, Phase, Place, Plan, StepDims, predict};
 use quarrel_runtime::{BenchStep, KernelClock, KernelTime, Session};
 use serde::Serialize;
 use std::fmt::Write;
 
 /// The kernels of one step.
 #[derive(Debug, Serialize)]
-pub(super) struct Kernels {
+pub(in crate::commands) struct Kernels {
     /// `decode` or `prefill`.
     name: &'static str,
     /// Tokens of the step, all sequences together.
@@ -23,8 +21,8 @@ pub(super) struct Kernels {
     step_us: f64,
     /// Microseconds of such a step in the test, where the test is made of such steps.
     test_step_us: Option<f64>,
-    /// Least microseconds of all of them together.
-    roofline_us: f64,
+    /// Predicted microseconds of all of them together.
+    predicted_us: f64,
     /// The one that loses most comes first.
     kernels: Vec<Row>,
 }
@@ -32,6 +30,8 @@ pub(super) struct Kernels {
 /// One kernel.
 #[derive(Debug, Serialize)]
 struct Row {
+    #[serde(skip)]
+    phase: Phase,
     kernel: String,
     family: String,
     variant: String,
@@ -47,18 +47,19 @@ struct Row {
     flops: u64,
     gb_per_s: f64,
     gflop_per_s: f64,
-    /// Least microseconds a step.
-    roofline_us: f64,
-    /// Microseconds above that.
+    /// Predicted microseconds a step.
+    predicted_us: f64,
+    /// What the dispatch that takes longest is predicted to spend its time on.
+    bound: &'static str,
+    /// Microseconds above the prediction; below 0 where it was faster.
     lost_us: f64,
 }
 
 /// Times the kernels of `step`, which took so many microseconds in its test.
-pub(super) fn measure(
+pub(in crate::commands) fn measure(
     session: &mut Session,
     (step, test_step_us): (BenchStep, Option<f64>),
     clock: KernelClock,
-    roofline: &Roofline,
 ) -> Result<Kernels> {
     let times = session.bench_kernels(step, clock)?;
     let plan = session.engine().plan();
@@ -75,31 +76,34 @@ pub(super) fn measure(
         }
     };
     let step_us: f64 = times.iter().map(|time| time.us).sum();
-    let row = |time: &KernelTime| row(plan, *time, dims, context, roofline);
+    let row = |time: &KernelTime| row(plan, *time, dims, context);
     let mut kernels: Vec<Row> = times.iter().map(row).collect();
     for row in &mut kernels {
         row.share = ratio(row.us, step_us);
     }
     kernels.sort_by(|a, b| b.lost_us.total_cmp(&a.lost_us));
-    let roofline_us = kernels.iter().map(|row| row.roofline_us).sum();
+    let predicted_us = kernels.iter().map(|row| row.predicted_us).sum();
     let n = dims.tokens;
-    Ok(Kernels { name, n, depth, batch, clock, step_us, test_step_us, roofline_us, kernels })
+    Ok(Kernels { name, n, depth, batch, clock, step_us, test_step_us, predicted_us, kernels })
 }
 
-fn row(plan: &Plan, time: KernelTime, dims: StepDims, context: u32, roofline: &Roofline) -> Row {
+fn row(plan: &Plan, time: KernelTime, dims: StepDims, context: u32) -> Row {
     let KernelTime { phase, kernel: id, dispatches, us } = time;
     let kernel = plan.kernel(id);
-    let (mut bytes, mut flops, mut least) = (0, 0, 0.0);
+    let (mut bytes, mut flops, mut predicted_us) = (0, 0, 0.0);
+    let (mut longest, mut bound) = (0.0, "");
     for dispatch in dispatches_of(plan, phase, id) {
-        let rows = rows(dispatch, dims);
-        if dispatch.grid.iter().all(|extent| extent.at(dims) > 0) {
-            let moved = dispatch.cost.bytes(rows.into(), context.into());
-            let computed = dispatch.cost.flops(rows.into(), context.into());
-            least += roofline.us(moved, computed, kernel);
-            (bytes, flops) = (bytes + moved, flops + computed);
+        let Some(work) = dispatch.work(dims, context) else { continue };
+        (bytes, flops) = (bytes + work.bytes, flops + work.flops);
+        if let Some(prediction) = predict(work, kernel, &plan.device.speeds) {
+            predicted_us += prediction.us;
+            if prediction.us > longest {
+                (longest, bound) = (prediction.us, prediction.bound.name());
+            }
         }
     }
     Row {
+        phase,
         kernel: kernel.name.clone(),
         family: kernel.family.clone(),
         variant: kernel.variant.clone(),
@@ -112,23 +116,15 @@ fn row(plan: &Plan, time: KernelTime, dims: StepDims, context: u32, roofline: &R
         // A byte a microsecond is a megabyte a second.
         gb_per_s: ratio(bytes as f64, us) / 1e3,
         gflop_per_s: ratio(flops as f64, us) / 1e3,
-        roofline_us: least,
-        lost_us: us - least,
+        predicted_us,
+        bound,
+        lost_us: us - predicted_us,
     }
 }
 
 fn dispatches_of(plan: &Plan, phase: Phase, kernel: KernelId) -> impl Iterator<Item = &Dispatch> {
     let dispatches = plan.program(phase).map_or(&[][..], |program| &program.dispatches);
     dispatches.iter().filter(move |dispatch| dispatch.kernel == kernel)
-}
-
-/// Rows that a dispatch computes: those of the logits that are wanted, or one for each token.
-pub(super) fn rows(dispatch: &Dispatch, dims: StepDims) -> u32 {
-    let of_logits = dispatch
-        .grid
-        .iter()
-        .any(|extent| matches!(extent, Extent::Tiles { dim: RunDim::OutRows, .. }));
-    if of_logits { dims.out_rows } else { dims.tokens }
 }
 
 /// What a dispatch is made for: its anchors, or all where it has none.
@@ -151,8 +147,14 @@ pub(super) fn ratio(a: f64, b: f64) -> f64 {
 }
 
 impl Kernels {
+    /// Microseconds of one dispatch of a kernel in the program of `phase`.
+    pub(in crate::commands) fn us_of(&self, phase: Phase, kernel: &str) -> Option<f64> {
+        let row = self.kernels.iter().find(|row| row.phase == phase && row.kernel == kernel)?;
+        Some(row.us / f64::from(row.dispatches.max(1)))
+    }
+
     /// The table for people.
-    pub(super) fn table(&self) -> Table {
+    pub(in crate::commands) fn table(&self) -> Table {
         let mut table = Table::new([
             "kernel",
             "dispatches",
@@ -160,7 +162,8 @@ impl Kernels {
             "share",
             "GB/s",
             "GFLOP/s",
-            "least µs",
+            "predicted",
+            "bound by",
             "lost µs",
             "what",
         ]);
@@ -172,7 +175,8 @@ impl Kernels {
                 format!("{:.1} %", 1e2 * row.share),
                 format!("{:.2}", row.gb_per_s),
                 format!("{:.1}", row.gflop_per_s),
-                format!("{:.1}", row.roofline_us),
+                format!("{:.1}", row.predicted_us),
+                row.bound.into(),
                 format!("{:.1}", row.lost_us),
                 row.ops.clone(),
             ]
@@ -186,15 +190,16 @@ impl Kernels {
             "100.0 %".into(),
             format!("{:.2}", ratio(sum(&|row| row.bytes), self.step_us) / 1e3),
             format!("{:.1}", ratio(sum(&|row| row.flops), self.step_us) / 1e3),
-            format!("{:.1}", self.roofline_us),
-            format!("{:.1}", self.step_us - self.roofline_us),
+            format!("{:.1}", self.predicted_us),
+            String::new(),
+            format!("{:.1}", self.step_us - self.predicted_us),
             String::new(),
         ]);
         table
     }
 
     /// What the table shows.
-    pub(super) fn heading(&self) -> String {
+    pub(in crate::commands) fn heading(&self) -> String {
         let mut text = format!("kernels of a {} step of {} token", self.name, self.n);
         // Writing to a string does not fail.
         let _ = write!(text, "{}", if self.n == 1 { "" } else { "s" });

@@ -2,7 +2,6 @@
 //! own account.
 
 use super::kernels::{self, Kernels};
-use super::roofline::Roofline;
 use crate::error::Result;
 use quarrel_ir::plan::{Phase, Plan, StepDims};
 use quarrel_runtime::{BenchStep, KernelClock, Session, StepSplit};
@@ -113,9 +112,8 @@ impl Bench {
         &mut self,
         step: (BenchStep, Option<f64>),
         clock: KernelClock,
-        roofline: &Roofline,
     ) -> Result<Kernels> {
-        kernels::measure(&mut self.session, step, clock, roofline)
+        kernels::measure(&mut self.session, step, clock)
     }
 
     /// Warms up, then measures as often as was asked for; seconds of each repetition.
@@ -169,9 +167,8 @@ impl Cost {
     fn add(&mut self, plan: &Plan, phase: Phase, dims: StepDims, context: u32) {
         let dispatches = plan.program(phase).map_or(&[][..], |program| &program.dispatches);
         for dispatch in dispatches {
-            if dispatch.grid.iter().all(|extent| extent.at(dims) > 0) {
-                let rows = kernels::rows(dispatch, dims);
-                self.bytes += dispatch.cost.bytes(rows.into(), context.into());
+            if let Some(work) = dispatch.work(dims, context) {
+                self.bytes += work.bytes;
                 self.dispatches += 1;
             }
         }

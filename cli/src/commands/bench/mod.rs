@@ -5,35 +5,33 @@
 //! | `mod.rs` | options, and which tests are run |
 //! | `measure.rs` | the tests on one compiled plan |
 //! | `kernels.rs` | what each kernel takes of a step |
-//! | `roofline.rs` | what a dispatch cannot be faster than |
 //! | `check.rs` | whether what is timed computes the right thing |
 //! | `llama.rs` | llama.cpp's benchmark on the same file |
 //! | `print.rs` | results for people |
 //! | `report.rs`, `system.rs` | everything in one Markdown file; the machine and the day |
 
 mod check;
-mod kernels;
+pub(super) mod kernels;
 mod llama;
 mod measure;
 mod print;
 mod report;
-mod roofline;
 mod system;
 
 use crate::backend::{Device, GpuModel};
 use crate::error::{CliError, Result};
+use crate::measured;
 use crate::model::{Model, Named};
 use crate::options::{PlanArgs, SavedArgs};
-use crate::{output, saved};
+use crate::{output, saved, tuned};
 use kernels::Kernels;
 use llama::Versus;
 use measure::{Bench, Test};
-use quarrel_ir::facts::DeviceFacts;
+use quarrel_ir::facts::{DeviceFacts, Speeds};
 use quarrel_ir::plan::{Phase, PlanOptions};
 use quarrel_ir::sampling::RECORDS;
 use quarrel_runtime::{BenchStep, Gpu, KernelClock, StepsAtOnce};
 use report::Sample;
-use roofline::Roofline;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -78,7 +76,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(RECORDS)))]
     steps_at_once: Option<u32>,
-    /// Show what each kernel takes of a step beside the least it could take, the one that loses most
+    /// Show what each kernel takes of a step beside what it is predicted to take, the one that loses most
     /// first; by timestamps where the device writes them between dispatches, else by repetition
     #[arg(long, value_name = "CLOCK", value_enum, num_args = 0..=1, require_equals = true,
           default_missing_value = "auto")]
@@ -140,9 +138,9 @@ struct Output {
     /// Measured bandwidth of a copy, read plus written.
     copy_gb_per_s: Option<f64>,
     tests: Vec<Test>,
-    /// With `--kernels`: what a dispatch cannot be faster than, and the kernels of each test.
+    /// With `--kernels`: what predictions are made from, and the kernels of each test.
     #[serde(skip_serializing_if = "Option::is_none")]
-    roofline: Option<Roofline>,
+    speeds: Option<Speeds>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kernels: Vec<Kernels>,
     /// With `--vs`.
@@ -173,23 +171,23 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
         Some((program, file)) => Some(llama::run(args, program, file.path())?),
         None => None,
     };
-    let mut facts = gpu.facts();
-    gpu.measure(&mut facts)?;
+    let facts = measured::facts_or_measure(&gpu)?;
     let mut run = Run::new(args, model, gpu, facts, needs);
     let tests = run.tests()?;
     if let Some(vs) = &mut vs {
         vs.compare(&tests);
     }
-    let Run { model, facts, roofline, kernels, sample, .. } = run;
+    let speeds = run.clock.map(|_| run.facts.speeds.clone());
+    let Run { model, facts, kernels, sample, .. } = run;
     let output = Output {
         version: version(),
         model: model.source.title(&model.name),
         device: facts.name.clone(),
         backend: facts.backend.clone(),
         driver: facts.driver.clone(),
-        copy_gb_per_s: facts.copy_bytes_per_s.map(|speed| speed / 1e9),
+        copy_gb_per_s: facts.speeds.copy_bytes_per_s.map(|speed| speed / 1e9),
         tests,
-        roofline,
+        speeds,
         kernels,
         vs,
     };
@@ -244,7 +242,6 @@ struct Run<'a> {
     context: u32,
     /// How kernels are timed, where they are.
     clock: Option<KernelClock>,
-    roofline: Option<Roofline>,
     /// The kernels of each test.
     kernels: Vec<Kernels>,
     /// For the report.
@@ -256,16 +253,12 @@ impl<'a> Run<'a> {
         let context = context(args, &model, needs);
         let wanted = args.kernels.or(args.report.is_some().then_some(Clock::Auto));
         let clock = wanted.map(|clock| clock.on(&facts));
-        let (roofline, kernels, sample) = (None, Vec::new(), None);
-        Run { args, model, gpu, facts, needs, context, clock, roofline, kernels, sample }
+        let (kernels, sample) = (Vec::new(), None);
+        Run { args, model, gpu, facts, needs, context, clock, kernels, sample }
     }
 
     /// Runs all tests: for each number of sequences a plan is compiled and loaded.
     fn tests(&mut self) -> Result<Vec<Test>> {
-        if self.clock.is_some() {
-            let flops = self.gpu.measure_flops()?;
-            self.roofline = Some(Roofline::of(&self.facts, Some(flops)));
-        }
         let mut tests = Vec::new();
         for (index, &slots) in self.args.batch_size.iter().enumerate() {
             // A prompt is one sequence's: how many there are makes no difference.
@@ -291,7 +284,10 @@ impl<'a> Run<'a> {
                 saved::check_room(&plan, &PlanOptions { context: self.needs, ..options })?;
                 GpuModel::of(plan, gpu)
             }
-            None => GpuModel::compile(&self.model.graph, gpu, &options)?,
+            None => {
+                let options = tuned::with(&options, &self.facts, &self.args.plan);
+                GpuModel::compile(&self.model.graph, gpu, &options)?
+            }
         };
         let phases = [Phase::Prefill, Phase::Greedy, Phase::Decode];
         let mut session = compiled.load(self.model.source.weights(), &phases)?;
@@ -320,9 +316,9 @@ impl<'a> Run<'a> {
                 steps.push((BenchStep::Decode { depth }, Some(us)));
                 tests.push(test);
             }
-            if let (Some(clock), Some(roofline)) = (self.clock, &self.roofline) {
+            if let Some(clock) = self.clock {
                 for step in steps {
-                    self.kernels.push(bench.kernels(step, clock, roofline)?);
+                    self.kernels.push(bench.kernels(step, clock)?);
                 }
             }
         }

@@ -113,7 +113,7 @@ pub(super) fn text(
     );
     let mut section = |title: &str, body: &str| text += &format!("\n## {title}\n\n{body}");
     section("System", &machine().markdown());
-    section("Device", &device(facts, output).markdown());
+    section("Device", &device(facts).markdown());
     let formats = formats(&model.source).markdown();
     section("Model", &format!("{}\n{formats}", about(model).markdown()));
     section("Precision", &sample.precision);
@@ -177,19 +177,18 @@ fn machine() -> Table {
     table
 }
 
-fn device(facts: &DeviceFacts, output: &Output) -> Table {
+fn device(facts: &DeviceFacts) -> Table {
     let unknown = || "not measured".to_string();
     let mut table = Table::new(["what", "value"]);
     table.row(["device".into(), format!("{} ({:?})", facts.name, facts.kind)]);
     table.row(["backend".into(), facts.backend.clone()]);
     table.row(["driver".into(), facts.driver.clone()]);
     table.row(["subgroup size".into(), facts.subgroup_size.to_string()]);
-    let copy = facts.copy_bytes_per_s.map(|speed| format!("{}/s", bytes(speed as u64)));
+    let copy = facts.speeds.copy_bytes_per_s.map(|speed| format!("{}/s", bytes(speed as u64)));
     table.row(["copies, read plus written".into(), copy.unwrap_or_else(unknown)]);
-    let dispatch = facts.dispatch_us.map(|us| format!("{us:.2} µs"));
+    let dispatch = facts.speeds.dispatch_us.map(|us| format!("{us:.2} µs"));
     table.row(["a dependent dispatch".into(), dispatch.unwrap_or_else(unknown)]);
-    let flops = output.roofline.and_then(|roofline| roofline.flops_per_s);
-    let flops = flops.map(|flops| format!("{}FLOP/s", count(flops as u64)));
+    let flops = facts.speeds.flops_per_s.map(|flops| format!("{}FLOP/s", count(flops as u64)));
     table.row(["F32 multiply-adds".into(), flops.unwrap_or_else(unknown)]);
     table
 }

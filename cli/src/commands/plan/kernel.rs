@@ -1,9 +1,10 @@
 //! Kernel text in the languages that drivers take.
 
+use super::text;
 use crate::error::{CliError, Result};
 use crate::output;
 use clap::ValueEnum;
-use quarrel_ir::plan::{Kernel, Plan, Program};
+use quarrel_ir::plan::{Kernel, Plan, Program, marked_op};
 use quarrel_kernels::check;
 use std::io::{IsTerminal, Write};
 
@@ -35,18 +36,33 @@ pub(super) fn show(
             Err(CliError::user("SPIR-V is written for one kernel: name it with --kernel"))
         }
         (_, several) => several.iter().try_for_each(|kernel| {
-            let text = match language {
+            let shown = match language {
                 Language::Msl => check::metal(&kernel.wgsl).map_err(failure)?,
-                Language::Wgsl | Language::Spirv => kernel.wgsl.clone(),
+                Language::Wgsl | Language::Spirv => named(plan, program, kernel),
             };
             let Kernel { name, family, variant, workgroup, workgroup_bytes, .. } = kernel;
             output::text(&format!(
                 "// {name}: {family}, {variant}; {workgroup} threads, {workgroup_bytes} bytes of \
                  workgroup memory\n{}\n",
-                text.trim_end()
+                shown.trim_end()
             ))
         }),
     }
+}
+
+/// The text of a kernel, in which the marks of lines name the values of its first dispatch in the
+/// program: `// %10 rope q`.
+fn named(plan: &Plan, program: &Program, kernel: &Kernel) -> String {
+    let mut dispatches = program.dispatches.iter();
+    let ops = dispatches.find(|dispatch| plan.kernel(dispatch.kernel) == kernel).map(|d| &d.ops);
+    let lines = kernel.wgsl.lines().map(|line| {
+        let op = marked_op(line).and_then(|index| ops?.get(index));
+        match (op, line.rsplit_once("//")) {
+            (Some(op), Some((code, _))) => format!("{code}// %{} {}\n", op.value, text::op(op)),
+            _ => format!("{line}\n"),
+        }
+    });
+    lines.collect()
 }
 
 fn spirv(kernel: &Kernel) -> Result<()> {

@@ -1,37 +1,15 @@
 //! The plan for people, in lines that fit a terminal.
 
 use super::fold::{heading, sections};
+use super::step::Step;
 use crate::output::{bytes, count};
-use quarrel_ir::plan::{BufferRole, Dispatch, FusedOp, Phase, Place, Placed, Plan, Program};
+use quarrel_ir::plan::{
+    BufferRole, ChosenBy, Dispatch, FusedOp, Phase, Place, Placed, Plan, Program,
+};
 use std::fmt::Write;
 
 /// Columns of a line.
 const WIDTH: usize = 100;
-
-/// Positions before the token for which costs are shown, where the context holds as many.
-const SHOWN_CONTEXT: u64 = 1024;
-
-/// Tokens of a step and positions that each sees, for which costs are shown.
-#[derive(Clone, Copy)]
-struct Step {
-    tokens: u64,
-    context: u64,
-}
-
-impl Step {
-    fn of(plan: &Plan, program: &Program) -> Step {
-        let context = u64::from(plan.options.context);
-        match program.phase {
-            Phase::Prefill => {
-                let tokens = u64::from(plan.options.chunk);
-                Step { tokens, context: tokens.div_ceil(2) }
-            }
-            _ => {
-                Step { tokens: u64::from(plan.options.slots), context: context.min(SHOWN_CONTEXT) }
-            }
-        }
-    }
-}
 
 /// The whole view of one program.
 pub(super) fn plan(model: &str, plan: &Plan, program: &Program) -> String {
@@ -92,6 +70,10 @@ fn show(plan: &Plan, dispatch: &Dispatch, step: Step) -> String {
     );
     let mut text = format!("  {:<18} grid {:<40} {figures:>28}\n", kernel.name, grid);
     text += &wrapped("variant", &format!("{}, {} threads", kernel.variant, kernel.workgroup));
+    let unusual = kernel.choice.as_ref().filter(|choice| choice.by != ChosenBy::Rule);
+    if let Some(choice) = unusual {
+        text += &wrapped("taken", &format!("{}: {}", choice.chosen, choice.reason));
+    }
     let at = |place: Place| -> String {
         let ops = dispatch.ops.iter().filter(|op| op.place == place);
         ops.map(op).collect::<Vec<_>>().join(", ")
@@ -147,9 +129,15 @@ fn totals(plan: &Plan, program: &Program, step: Step) -> String {
         bytes(moved),
         count(flops)
     );
-    if let Some(speed) = plan.device.copy_bytes_per_s.filter(|speed| *speed > 0.0) {
-        let ms = moved as f64 / speed * 1e3;
-        let _ = write!(text, "; at least {ms:.2} ms at {}/s", bytes(speed as u64));
+    match step.predict(plan, program) {
+        Some(each) => {
+            let ms = each.iter().map(|prediction| prediction.us).sum::<f64>() / 1e3;
+            let _ = write!(text, "; predicted {ms:.2} ms on the device");
+        }
+        None => {
+            text += "\n         no time is predicted: the device was not measured, which \
+                     `quarrel devices --measure` does";
+        }
     }
     text + "\n"
 }

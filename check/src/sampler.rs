@@ -4,7 +4,8 @@ use quarrel_ir::sampling::HISTORY;
 use quarrel_runtime::SamplingParams;
 
 /// Draws tokens for one sequence.
-pub(crate) struct Sampler {
+#[derive(Clone, Debug)]
+pub struct Sampler {
     params: SamplingParams,
     /// The last tokens, at most [`HISTORY`].
     history: Vec<u32>,
@@ -12,13 +13,19 @@ pub(crate) struct Sampler {
 
 impl Sampler {
     /// A sampler for a sequence that begins with `prompt`.
-    pub(crate) fn new(params: SamplingParams, prompt: &[u32]) -> Sampler {
+    pub fn new(params: SamplingParams, prompt: &[u32]) -> Sampler {
         let recent = prompt.iter().skip(prompt.len().saturating_sub(HISTORY));
         Sampler { params, history: recent.copied().collect() }
     }
 
     /// Draws the token that follows the one at `position`. The logits are finite and at least one.
-    pub(crate) fn draw(&mut self, logits: &[f32], position: usize) -> u32 {
+    pub fn draw(&mut self, logits: &[f32], position: usize) -> u32 {
+        self.draw_by(logits, position).0
+    }
+
+    /// As [`draw`](Sampler::draw), with how far the next best token was behind; infinite where there
+    /// was none.
+    pub fn draw_by(&mut self, logits: &[f32], position: usize) -> (u32, f64) {
         let mut kept: Vec<(u32, f32)> = (0u32..).zip(logits.iter().copied()).collect();
         self.penalise(&mut kept);
         // Largest first, the lowest id among equals first.
@@ -26,25 +33,30 @@ impl Sampler {
         if self.params.temperature > 0.0 {
             self.narrow(&mut kept);
         } else {
-            kept.truncate(1);
+            kept.truncate(2);
         }
-        let noisy = |&(token, logit): &(u32, f32)| {
-            let noise = self.gumbel(position as u32, token);
-            (token, f64::from(logit) / f64::from(self.params.temperature) + noise)
+        let score = |&(token, logit): &(u32, f32)| match self.params.temperature > 0.0 {
+            true => {
+                let noise = self.gumbel(position as u32, token);
+                (token, f64::from(logit) / f64::from(self.params.temperature) + noise)
+            }
+            false => (token, f64::from(logit)),
         };
-        let token = match kept.as_slice() {
-            [(token, _)] => *token,
-            several => several
-                .iter()
-                .map(noisy)
-                .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
-                .map_or(0, |(token, _)| token),
-        };
+        let (mut best, mut second) = ((0, f64::NEG_INFINITY), f64::NEG_INFINITY);
+        // Of equals the first, which has the lowest id.
+        for (token, score) in kept.iter().map(score) {
+            if score > best.1 {
+                (best, second) = ((token, score), best.1);
+            } else {
+                second = second.max(score);
+            }
+        }
+        let token = best.0;
         if self.history.len() == HISTORY {
             self.history.remove(0);
         }
         self.history.push(token);
-        token
+        (token, best.1 - second)
     }
 
     fn penalise(&self, logits: &mut [(u32, f32)]) {

@@ -1,5 +1,16 @@
-//! Facts that only running a kernel tells: the real subgroup size, copy bandwidth, arithmetic, the
-//! cost of a dispatch.
+//! Facts that only running a kernel tells: the real subgroup size, and how fast the device is.
+//!
+//! | file | what it measures |
+//! |---|---|
+//! | `mod.rs` | subgroup size, copy bandwidth, the cost of a dispatch, F32 arithmetic |
+//! | `copies.rs` | copies of several sizes, and that of one workgroup |
+//! | `matrices.rs` | products of cooperative matrices |
+
+mod copies;
+mod matrices;
+
+pub(crate) use copies::{copies, workgroup_bytes_per_s};
+pub(crate) use matrices::matrix_flops_per_s;
 
 use crate::error::RuntimeError;
 use crate::gpu::Gpu;
@@ -59,7 +70,7 @@ pub(crate) fn subgroup_size(gpu: &Gpu) -> Result<u32, RuntimeError> {
     let kernel = Probe::new(gpu, "subgroup size", SUBGROUP_KERNEL, &[Access::Write])?;
     let result = storage(gpu, 16);
     let group = kernel.bind(gpu, &[&result]);
-    kernel.run(gpu, &group, 1, 1);
+    kernel.run(gpu, std::slice::from_ref(&group), 1, 1);
     match read_words(gpu, &result, 0, 2)?[..] {
         [lanes, _] if (4..=128).contains(&lanes) => Ok(lanes),
         // A driver that runs subgroups half full reports the size all the same.
@@ -82,7 +93,7 @@ pub(crate) fn copy_bytes_per_s(gpu: &Gpu) -> Result<f64, RuntimeError> {
     gpu.faults.check("allocating buffers to measure bandwidth")?;
     let group = kernel.bind(gpu, &[&from, &to]);
     let groups = u32::try_from(bytes / 16 / 256).unwrap_or(u32::MAX).min(facts.max_grid).min(8192);
-    let (rounds, seconds) = kernel.time(gpu, &group, groups, 4)?;
+    let (rounds, seconds) = kernel.time(gpu, &[group], groups, 4)?;
     let by_kernel = 2.0 * bytes as f64 * rounds as f64 / seconds;
     // Software devices copy faster than they run a kernel that copies.
     Ok(by_kernel.max(copy_command(gpu, &from, &to)?))
@@ -108,7 +119,7 @@ pub(crate) fn dispatch_us(gpu: &Gpu) -> Result<f64, RuntimeError> {
     let kernel = Probe::new(gpu, "dispatch", STEP_KERNEL, &[Access::Write])?;
     let value = storage(gpu, 256);
     let group = kernel.bind(gpu, &[&value]);
-    let (rounds, seconds) = kernel.time(gpu, &group, 1, 1000)?;
+    let (rounds, seconds) = kernel.time(gpu, &[group], 1, 1000)?;
     Ok(seconds / rounds as f64 * 1e6)
 }
 
@@ -119,7 +130,7 @@ pub(crate) fn flops_per_s(gpu: &Gpu) -> Result<f64, RuntimeError> {
     let groups: u32 = if gpu.facts().kind == DeviceKind::Cpu { 32 } else { 8192 };
     let threads = 128 * u64::from(groups);
     let group = kernel.bind(gpu, &[&storage(gpu, 4 * threads)]);
-    let (rounds, seconds) = kernel.time(gpu, &group, groups, 2)?;
+    let (rounds, seconds) = kernel.time(gpu, &[group], groups, 2)?;
     Ok(2.0 * (FMAS * threads * rounds) as f64 / seconds)
 }
 
@@ -148,12 +159,18 @@ impl Probe {
     }
 
     fn bind(&self, gpu: &Gpu, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+        let whole: Vec<_> = buffers.iter().map(|buffer| buffer.as_entire_binding()).collect();
+        self.bind_resources(gpu, whole)
+    }
+
+    fn bind_resources(
+        &self,
+        gpu: &Gpu,
+        resources: Vec<wgpu::BindingResource<'_>>,
+    ) -> wgpu::BindGroup {
         let entries: Vec<_> = (0u32..)
-            .zip(buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                binding,
-                resource: buffer.as_entire_binding(),
-            })
+            .zip(resources)
+            .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
             .collect();
         gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: Some("probe"),
@@ -162,11 +179,11 @@ impl Probe {
         })
     }
 
-    /// Submits `times` dispatches in one pass.
+    /// Submits `times` dispatches in one pass, with each of `bound` in turn.
     fn run(
         &self,
         gpu: &Gpu,
-        group: &wgpu::BindGroup,
+        bound: &[wgpu::BindGroup],
         groups: u32,
         times: u32,
     ) -> wgpu::SubmissionIndex {
@@ -174,8 +191,10 @@ impl Probe {
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_pipeline(&self.pipeline);
-            pass.set_bind_group(0, group, &[]);
-            for _ in 0..times {
+            for (index, group) in bound.iter().cycle().take(times as usize).enumerate() {
+                if index == 0 || bound.len() > 1 {
+                    pass.set_bind_group(0, group, &[]);
+                }
                 pass.dispatch_workgroups(groups, 1, 1);
             }
         }
@@ -186,24 +205,33 @@ impl Probe {
     fn time(
         &self,
         gpu: &Gpu,
-        group: &wgpu::BindGroup,
+        bound: &[wgpu::BindGroup],
         groups: u32,
         times: u32,
     ) -> Result<(u64, f64), RuntimeError> {
-        let busy = |span: Duration| -> Result<(u64, f64), RuntimeError> {
-            let start = Instant::now();
-            let mut rounds = 0;
-            let mut last = self.run(gpu, group, groups, times);
-            while start.elapsed() < span {
-                let next = self.run(gpu, group, groups, times);
-                gpu.wait(Some(last), "measuring the device")?;
-                last = next;
-                rounds += u64::from(times);
-            }
+        self.busy(gpu, bound, (groups, times), WARM_UP)?;
+        self.busy(gpu, bound, (groups, times), MEASURE)
+    }
+
+    /// Dispatches and seconds of submissions of `times` dispatches that take `span` or longer. Two
+    /// are under way at any time, so that the device waits for the host only at the end.
+    fn busy(
+        &self,
+        gpu: &Gpu,
+        bound: &[wgpu::BindGroup],
+        (groups, times): (u32, u32),
+        span: Duration,
+    ) -> Result<(u64, f64), RuntimeError> {
+        let start = Instant::now();
+        let mut rounds = 0;
+        let mut last = self.run(gpu, bound, groups, times);
+        while start.elapsed() < span {
+            let next = self.run(gpu, bound, groups, times);
             gpu.wait(Some(last), "measuring the device")?;
-            Ok((rounds + u64::from(times), start.elapsed().as_secs_f64()))
-        };
-        busy(WARM_UP)?;
-        busy(MEASURE)
+            last = next;
+            rounds += u64::from(times);
+        }
+        gpu.wait(Some(last), "measuring the device")?;
+        Ok((rounds + u64::from(times), start.elapsed().as_secs_f64()))
     }
 }

@@ -1,0 +1,125 @@
+//! The variants of products.
+
+use super::model::{Launched, predicted_us};
+use super::{Candidate, choose};
+use crate::error::CompileError;
+use crate::lower::shapes::{self, ProductNeeds};
+use quarrel_ir::facts::{DeviceFacts, DeviceKind};
+use quarrel_ir::format::Format;
+use quarrel_ir::plan::{Choice, Cost, PlanOptions, Work};
+use quarrel_kernels::product::{Columns, Matrices, Shape};
+
+/// Rows of x and of weights that a subgroup holds, and blocks of such rows of a workgroup, of GPUs:
+/// of one row of x,
+const ONE: [(u32, u32, u32); 7] =
+    [(1, 1, 4), (1, 1, 8), (1, 1, 16), (1, 2, 4), (1, 2, 8), (1, 4, 4), (1, 4, 8)];
+/// and of many. The last is that of devices whose matrices do not suit the product, too.
+const MANY: [(u32, u32, u32); 4] = [(4, 4, 4), (8, 2, 4), (4, 2, 4), (8, 4, 4)];
+/// Of processors that run kernels in software: of one row of x,
+const SOFT_ONE: [(u32, u32, u32); 6] =
+    [(1, 1, 32), (1, 1, 64), (1, 1, 128), (1, 2, 16), (1, 2, 32), (1, 4, 8)];
+/// and of many.
+const SOFT_MANY: [(u32, u32, u32); 3] = [(4, 8, 4), (2, 12, 4), (4, 12, 2)];
+
+/// Tile sizes of a product, and whether x is staged.
+///
+/// # Errors
+/// If the user asks for a variant that there is not.
+pub fn product(
+    device: &DeviceFacts,
+    options: &PlanOptions,
+    needs: &ProductNeeds,
+    formats: &[Format],
+    cost: &Cost,
+) -> Result<((Shape, bool), Choice), CompileError> {
+    let usual = shapes::product(device, needs);
+    let mut all = vec![usual];
+    let software = device.kind == DeviceKind::Cpu;
+    let many = needs.tokens >= shapes::MANY_ROWS;
+    if many && !software {
+        all.extend(shapes::by_matrices(device, needs).into_iter().map(|shape| (shape, false)));
+    }
+    let plain: &[(u32, u32, u32)] = match (software, needs.tokens) {
+        (true, 1) => &SOFT_ONE,
+        (true, _) => &SOFT_MANY,
+        (false, 1) => &ONE,
+        (false, _) if many => &MANY,
+        (false, _) => &[],
+    };
+    // Of matrices' rivals one is enough: the others are far behind.
+    let matrices = matches!(usual.0.columns, Columns::Matrices(_));
+    let plain = if matrices { plain.split_at(plain.len() - 1).1 } else { plain };
+    all.extend(plain.iter().map(|sizes| shapes::product_of(device, needs, *sizes)));
+    let candidate = |(shape, staged): &(Shape, bool)| Candidate {
+        name: name(shape),
+        shape: (*shape, *staged),
+        us: predicted_us(device, &launched(needs, cost, shape, *staged)),
+        changes_others: false,
+    };
+    choose(options, key(needs, formats), all.iter().map(candidate).collect())
+}
+
+/// What is computed, for people and files.
+fn key(needs: &ProductNeeds, formats: &[Format]) -> String {
+    let mut names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
+    names.dedup();
+    let mut key =
+        format!("product/{}/{}x{}/{}", names.join("+"), needs.rows, needs.columns, needs.tokens);
+    let linears = if needs.linears > 1 { format!("x{}", needs.linears) } else { String::new() };
+    let words = [
+        linears.as_str(),
+        if needs.computed { "computed" } else { "" },
+        if needs.experts { "experts" } else { "" },
+    ];
+    for word in words.iter().filter(|word| !word.is_empty()) {
+        key = key + "/" + word;
+    }
+    key
+}
+
+fn name(shape: &Shape) -> String {
+    let Shape { tokens, rows, tile, threads, columns } = *shape;
+    match columns {
+        Columns::Matrices(matrices) => {
+            let (down, across) = matrices.subgroups;
+            let Matrices { depth, buffers, .. } = matrices;
+            format!("matrices-{tokens}x{tile}x{depth}-{down}x{across}-b{buffers}")
+        }
+        Columns::Plain => format!("plain-{tokens}x{rows}-{tile}-{threads}"),
+        Columns::Across => format!("across-{tokens}x{rows}-{tile}-{threads}"),
+        Columns::Held => format!("held-{tokens}x{rows}-{tile}-{threads}"),
+        Columns::Fetched(fetched) => {
+            format!("ahead{}-{tokens}x{rows}-{tile}-{threads}", fetched.ahead)
+        }
+    }
+}
+
+fn launched(needs: &ProductNeeds, cost: &Cost, shape: &Shape, staged: bool) -> Launched {
+    let tokens = u64::from(needs.tokens);
+    let [tile, threads, of_tile] = [shape.tile, shape.threads, shape.tokens].map(u64::from);
+    let times = tokens.div_ceil(of_tile);
+    let work = Work {
+        bytes: cost.bytes(tokens, 0),
+        flops: cost.flops(tokens, 0),
+        workgroups: needs.rows.div_ceil(tile) * times,
+    };
+    // A chunk is loaded sixteen bytes at a time or less, of each row that is held.
+    let chunk = needs.format.packing().bytes(needs.format.packing().chunk as u64).max(1);
+    let under_way = match shape.columns {
+        Columns::Fetched(fetched) => {
+            threads * u64::from(fetched.ahead) * u64::from(shape.rows) * chunk
+        }
+        Columns::Matrices(_) => 16 * threads,
+        Columns::Plain | Columns::Held | Columns::Across => threads * u64::from(shape.rows) * chunk,
+    };
+    // Each workgroup reads its rows of x, or each of its blocks of rows does; and its weights.
+    let blocks = match shape.columns {
+        Columns::Matrices(_) => 1,
+        _ if staged => 1,
+        _ => (tile / u64::from(shape.rows.max(1))).max(1),
+    };
+    let x = work.workgroups * blocks * of_tile * needs.columns * 4;
+    let weights = if times > 1 { cost.weight_bytes * times } else { 0 };
+    let matrices = matches!(shape.columns, Columns::Matrices(_));
+    Launched { work, threads: shape.threads, under_way, again: x + weights, matrices }
+}
