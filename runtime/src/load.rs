@@ -1,22 +1,18 @@
 //! The load program: tensors from a weights file to packed planes in device memory.
 //!
-//! Blocks are packed on all processors, in pieces of a few megabytes, while a thread of its own sends
-//! the pieces before. Host memory stays small: a few pieces wait to be sent, at most two are under way
-//! to the device at once, and a tensor's pages are released as soon as it is packed.
+//! Host memory stays small. Blocks are packed in pieces of a few megabytes, at most two pieces are
+//! under way to the device at once, and a tensor's pages are released as soon as it is there.
 
 use crate::error::RuntimeError;
 use crate::gpu::Gpu;
 use quarrel_ir::format::Format;
 use quarrel_ir::packing::pack_plane;
-use quarrel_ir::plan::{BufferId, BufferRange, LoadTensor, Plan};
+use quarrel_ir::plan::{BufferRange, LoadTensor, Plan};
 use quarrel_ir::weight::WeightSource;
 use rayon::prelude::*;
-use std::sync::mpsc::{self, Receiver, SyncSender};
 
 /// Bytes packed before they are sent.
 const PIECE: usize = 4 << 20;
-/// Pieces that wait to be sent, at most.
-const WAITING: usize = 2;
 /// Blocks that one task packs.
 const TASK_BLOCKS: usize = 1024;
 
@@ -32,30 +28,9 @@ pub(crate) fn load(
     for tensor in &plan.load {
         total += check(tensor, weights)?;
     }
-    progress(0, total);
-    let (send, waiting) = mpsc::sync_channel(WAITING);
-    let sent = std::thread::scope(|scope| {
-        let upload = Upload { gpu, buffers, under_way: None, since_submit: 0 };
-        let sent = scope.spawn(move || upload.all(waiting));
-        let packed = pack_all(plan, weights, &send, &|done| progress(done, total));
-        // The last sender: the thread ends when all is sent.
-        drop(send);
-        let sent = sent.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        // What stopped the thread stopped the packing.
-        sent.and(packed)
-    });
-    sent?;
-    gpu.wait(None, "loading weights")
-}
-
-/// Reads and packs all tensors of `plan`, piece after piece. Ends early where nobody takes pieces.
-fn pack_all(
-    plan: &Plan,
-    weights: &dyn WeightSource,
-    send: &SyncSender<Piece>,
-    progress: &dyn Fn(u64),
-) -> Result<(), RuntimeError> {
     let mut done = 0;
+    let mut upload = Upload { gpu, buffers, under_way: None, since_submit: 0 };
+    progress(0, total);
     for tensor in &plan.load {
         let mut planes = Planes::new(tensor, 0);
         for source in &tensor.sources {
@@ -64,23 +39,22 @@ fn pack_all(
             let mut rest = &*bytes;
             while !rest.is_empty() {
                 if planes.left == 0 {
-                    planes.flush(send, true);
+                    planes.flush(&mut upload, true)?;
                     planes = Planes::new(tensor, planes.part + 1);
                 }
                 let piece;
                 (piece, rest) = rest.split_at(planes.next_bytes(format).min(rest.len()));
                 planes.append(format, piece);
-                if !planes.flush(send, false) {
-                    return Ok(());
-                }
+                planes.flush(&mut upload, false)?;
                 done += piece.len() as u64;
-                progress(done);
+                progress(done, total);
             }
             weights.release(source);
         }
-        planes.flush(send, true);
+        planes.flush(&mut upload, true)?;
     }
-    Ok(())
+    upload.submit()?;
+    gpu.wait(None, "loading weights")
 }
 
 /// Bytes of `format` that are packed at once: whole blocks.
@@ -241,9 +215,8 @@ impl<'a> Planes<'a> {
     }
 
     /// Sends what is waiting, up to the last multiple of 16 bytes; all of it, padded with zeros, if
-    /// this is the `last` time. False where nobody takes it.
-    fn flush(&mut self, send: &SyncSender<Piece>, last: bool) -> bool {
-        let mut taken = true;
+    /// this is the `last` time.
+    fn flush(&mut self, upload: &mut Upload<'_>, last: bool) -> Result<(), RuntimeError> {
         for ((waiting, sent), range) in self.waiting.iter_mut().zip(&mut self.sent).zip(self.ranges)
         {
             if last {
@@ -251,22 +224,13 @@ impl<'a> Planes<'a> {
                 waiting.resize((room as usize).max(waiting.len()).next_multiple_of(4), 0);
             }
             let ready = if last { waiting.len() } else { waiting.len() / 16 * 16 };
-            let mut give = |bytes: Vec<u8>| {
-                let (buffer, offset) = (range.buffer, range.offset + *sent);
-                *sent += bytes.len() as u64;
-                taken &= send.send(Piece { buffer, offset, bytes }).is_ok();
-            };
-            match ready == waiting.len() && ready <= PIECE {
-                true if ready == 0 => {}
-                // All of it, as it is.
-                true => give(std::mem::take(waiting)),
-                false => {
-                    waiting[..ready].chunks(PIECE).for_each(|bytes| give(bytes.to_vec()));
-                    waiting.drain(..ready);
-                }
+            for piece in waiting[..ready].chunks(PIECE) {
+                upload.write(range, *sent, piece)?;
+                *sent += piece.len() as u64;
             }
+            waiting.drain(..ready);
         }
-        taken
+        Ok(())
     }
 }
 
@@ -307,26 +271,13 @@ struct Upload<'a> {
     since_submit: usize,
 }
 
-/// Packed bytes and where they go.
-struct Piece {
-    buffer: BufferId,
-    offset: u64,
-    bytes: Vec<u8>,
-}
-
 impl Upload<'_> {
-    /// Sends all pieces that come.
-    fn all(mut self, pieces: Receiver<Piece>) -> Result<(), RuntimeError> {
-        for Piece { buffer, offset, bytes } in pieces {
-            // The plan was verified: its ranges name buffers that exist.
-            let buffer = &self.buffers[buffer.0 as usize];
-            self.gpu.queue.write_buffer(buffer, offset, &bytes);
-            self.since_submit += bytes.len();
-            if self.since_submit >= PIECE {
-                self.submit()?;
-            }
-        }
-        self.submit()
+    fn write(&mut self, range: &BufferRange, at: u64, bytes: &[u8]) -> Result<(), RuntimeError> {
+        // The plan was verified: its ranges name buffers that exist.
+        let buffer = &self.buffers[range.buffer.0 as usize];
+        self.gpu.queue.write_buffer(buffer, range.offset + at, bytes);
+        self.since_submit += bytes.len();
+        if self.since_submit < PIECE { Ok(()) } else { self.submit() }
     }
 
     /// Submits what was written and waits for what was submitted before: wgpu frees the memory
