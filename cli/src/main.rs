@@ -12,6 +12,7 @@
 //! | `store/` | models by name |
 //! | `kept.rs`, `measured.rs`, `tuned.rs` | what is known of a device from before: its speeds, and which variants of kernels are fast |
 //! | `output.rs`, `error.rs`, `progress.rs` | what is printed, and where |
+//! | `pipelines.rs` | compiled pipelines, from one run to the next |
 //! | `background.rs`, `interrupt.rs`, `memory.rs` | threads, Ctrl-C, free memory |
 
 mod backend;
@@ -28,6 +29,7 @@ mod model;
 mod opening;
 mod options;
 mod output;
+mod pipelines;
 mod progress;
 mod saved;
 mod store;

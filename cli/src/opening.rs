@@ -7,6 +7,7 @@ use crate::error::{CliError, Result};
 use crate::model::{Model, Source, check_vocabulary};
 use crate::options::{PlanArgs, SavedArgs};
 use crate::output;
+use crate::pipelines::KeptPipelines;
 use crate::saved;
 use crate::text::Text;
 use crate::tuned;
@@ -46,6 +47,7 @@ enum What {
 /// A model that is compiled, but not loaded.
 pub(crate) struct Compiled {
     kind: Kind,
+    kept: Option<KeptPipelines>,
     time: Duration,
 }
 
@@ -57,6 +59,8 @@ enum Kind {
 /// A model that can be run, and how long it took to get there.
 pub(crate) struct Ready {
     pub(crate) backend: Box<dyn Backend>,
+    /// Written when the backend has ended, and with it what it still compiles.
+    _kept: Option<KeptPipelines>,
     /// When the command began.
     pub(crate) started: Instant,
     /// Loading the weights.
@@ -151,11 +155,15 @@ impl<'a> Opening<'a> {
 
     fn compile_with(&mut self, options: &PlanOptions) -> Result<Compiled> {
         let device = self.device.take().ok_or_else(|| once("device"))?.wait()?;
-        let device = match (device, &self.tracer) {
+        let mut device = match (device, &self.tracer) {
             (Device::Gpu(gpu), Some(tracer)) => Device::Gpu(gpu.traced_by(Arc::clone(tracer))),
             (device, _) => device,
         };
         let start = Instant::now();
+        let kept = match &mut device {
+            Device::Gpu(gpu) => KeptPipelines::open(gpu),
+            Device::Reference => None,
+        };
         let compiling = self.tracer.as_ref().map(|tracer| tracer.begin("compile the plan"));
         let kind = match (device, &mut self.what) {
             (Device::Reference, What::Graph(_)) => {
@@ -174,7 +182,7 @@ impl<'a> Opening<'a> {
         drop(compiling);
         let time = start.elapsed();
         self.note_context();
-        Ok(Compiled { kind, time })
+        Ok(Compiled { kind, kept, time })
     }
 
     /// Tells the user where `--ctx` goes beyond the positions that the model knows.
@@ -201,7 +209,7 @@ impl<'a> Opening<'a> {
             (Kind::Reference { .. }, What::Saved(_)) => return Err(once("plan")),
         };
         let (started, load) = (self.started, start.elapsed());
-        Ok(Ready { backend, started, load, compile: compiled.time })
+        Ok(Ready { backend, _kept: compiled.kept, started, load, compile: compiled.time })
     }
 
     fn take_text(&mut self) -> Result<Result<Text>> {

@@ -49,6 +49,8 @@ pub struct Gpu {
     pub(crate) queue: wgpu::Queue,
     pub(crate) adapter: wgpu::Adapter,
     pub(crate) faults: Arc<Faults>,
+    /// Compiled pipelines that outlive the process, where the device has such a thing.
+    pub(crate) kept: Option<wgpu::PipelineCache>,
     facts: Arc<DeviceFacts>,
     tracer: Option<Arc<Tracer>>,
 }
@@ -103,7 +105,7 @@ impl Gpu {
         })?;
         let faults = Faults::watch(&device, &summary.name);
         let facts = Arc::new(facts_of(&adapter, summary, features));
-        let mut gpu = Gpu { device, queue, adapter, faults, facts, tracer: None };
+        let mut gpu = Gpu { device, queue, adapter, faults, kept: None, facts, tracer: None };
         let subgroup_size = probe::subgroup_size(&gpu)?;
         gpu.facts = Arc::new(DeviceFacts { subgroup_size, ..(*gpu.facts).clone() });
         Ok(gpu)

@@ -10,6 +10,7 @@ mod error;
 mod faults;
 mod generate;
 mod gpu;
+mod kept;
 mod load;
 mod memory;
 mod not_finite;

@@ -197,7 +197,7 @@ pub(crate) fn compile(
             // Kernels write workgroup memory before they read it.
             zero_initialize_workgroup_memory: false,
         },
-        cache: None,
+        cache: gpu.kept.as_ref(),
     });
     let internal = pollster::block_on(internal.pop());
     let error = pollster::block_on(validation.pop()).or(internal);

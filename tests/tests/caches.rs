@@ -6,7 +6,7 @@
 
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Graph, StateFormat};
-use quarrel_ir::plan::{BufferRole, Phase, Plan, PlanOptions, Rewind};
+use quarrel_ir::plan::{BufferRole, Phase, Plan, PlanOptions, Precision, Rewind};
 use quarrel_reference::{Interpreter, StepInputs};
 use quarrel_runtime::{Engine, LoadOptions, Session};
 use quarrel_tests::differ::{Runner, gpu, relative_l2};
@@ -138,6 +138,24 @@ fn windows_come_round() {
             let options = PlanOptions { fuse, ..options(160, 9, *state) };
             check(block, &options, &parts, within(*state));
         }
+    }
+}
+
+/// The same where prompts may be multiplied by cooperative matrices, in F16: rows of keys and values
+/// that wrap within a chunk, and states that matrices do not take. The tolerance is that of
+/// `matrices.rs`.
+#[test]
+fn by_matrices() {
+    let parts = [chunks(200, 40), vec![DECODE; 2], chunks(30, 40), vec![DECODE]].concat();
+    let blocks = [
+        (windowed(20, block(1, 2, 32)), StateFormat::F16),
+        (windowed(50, block(2, 2, 64)), StateFormat::F16),
+        (windowed(20, block(1, 2, 64)), StateFormat::Q8),
+        (block(2, 2, 32), StateFormat::Q8),
+    ];
+    for (block, state) in &blocks {
+        let options = PlanOptions { precision: Precision::Auto, ..options(300, 40, *state) };
+        check(block, &options, &parts, WITHIN_Q8);
     }
 }
 
