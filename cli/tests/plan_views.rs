@@ -122,12 +122,12 @@ fn changes_are_predicted() {
     }
     // Another variant of a product, by the key and a name that the plan gives.
     let plan = bench.run(&[&shape[..], &["--json"]].concat()).json();
-    let choices = plan["kernels"].as_array().unwrap().iter().map(|kernel| &kernel["choice"]);
+    let mut choices = plan["kernels"].as_array().unwrap().iter().map(|kernel| &kernel["choice"]);
     let several = |choice: &&Value| choice["alternatives"].as_array().is_some_and(|a| a.len() > 1);
-    let choice = choices.filter(several).next().unwrap();
+    let choice = choices.find(several).unwrap();
     let (key, taken) = (choice["key"].as_str().unwrap(), &choice["chosen"]);
-    let names = choice["alternatives"].as_array().unwrap().iter().map(|other| &other["name"]);
-    let other = names.filter(|name| *name != taken).next().unwrap().as_str().unwrap();
+    let mut names = choice["alternatives"].as_array().unwrap().iter().map(|other| &other["name"]);
+    let other = names.find(|name| *name != taken).unwrap().as_str().unwrap();
     has(&what_if(&[format!("variant={key}:{other}").as_str()]).json(), &["us", "kernels"]);
     what_if(&[format!("variant={key}:parrot").as_str()]).refused(&["parrot", other]);
     what_if(&["variant=parrot:1"]).refused(&["parrot", key]);
