@@ -174,7 +174,7 @@ const BREAKS: [Break; 8] = [
     ("a sign in an activation", "silu", "exp(min(-e", "exp(min(e"),
     ("the newest position not seen", "attention", "<= at_0", "< at_0"),
     ("another row of the table", "embed", "tokens[row]", "(tokens[row] ^ 1u)"),
-    ("one of two rows of weights", "silu", "sums[slot + 1u] = sum_1", "sums[slot + 1u] = sum_0"),
+    ("one of two rows of weights", "silu", "slot + 1u] = sum_0_1;", "slot + 1u] = sum_0_0;"),
 ];
 
 /// Whether any dispatch of the kernel computes `op`.
