@@ -118,8 +118,7 @@ impl PlanArgs {
             weights: self.weights,
             state: self.state_format(),
             precision: self.precision.map_or(plan::Precision::Auto, Precision::planned),
-            choices: plan::Variants::new(),
-            tuned: plan::Variants::new(),
+            ..PlanOptions::default()
         }
     }
 }

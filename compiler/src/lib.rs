@@ -26,12 +26,16 @@ mod memory;
 mod region;
 mod sample;
 mod schedule;
+mod trace;
 
 pub use error::CompileError;
+pub use trace::{Form, Line, Passed};
 
+use decisions::Decisions;
 use emit::Emission;
+use fuse::Fused;
 use lower::{Context, Launch, Splits, WeightTable};
-use memory::Pool;
+use memory::{Assigned, Pool};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, Op, StateFormat, Type, ValueId};
 use quarrel_ir::plan::{
@@ -39,6 +43,33 @@ use quarrel_ir::plan::{
 };
 use region::Region;
 use std::collections::BTreeSet;
+
+/// The passes whose results can be looked at, in order.
+pub const PASSES: [&str; 7] =
+    ["canonicalise", "fuse", "schedule", "weights", "split", "lower", "memory"];
+
+/// What is told of each pass: it may ask what the pass left.
+pub type Watch<'a> = &'a mut dyn FnMut(&dyn Fn() -> Passed);
+
+/// A program under construction: what each pass leaves for the next.
+#[derive(Debug)]
+struct Staged {
+    name: &'static str,
+    phase: Phase,
+    regions: Vec<Region>,
+    decisions: Decisions,
+    splits: Splits,
+    launches: Vec<Launch>,
+    assigned: Assigned,
+}
+
+impl Staged {
+    fn of(name: &'static str, phase: Phase, fused: Fused) -> Staged {
+        let Fused { regions, decisions } = fused;
+        let (splits, launches, assigned) = (Splits::new(), Vec::new(), Assigned::new());
+        Staged { name, phase, regions, decisions, splits, launches, assigned }
+    }
+}
 
 /// Compiles `graph` for `device`.
 ///
@@ -50,36 +81,50 @@ pub fn compile(
     device: &DeviceFacts,
     options: &PlanOptions,
 ) -> Result<Plan, CompileError> {
+    compile_watched(graph, device, options, &mut |_| {})
+}
+
+/// As [`compile`]; `watch` is called after each pass and can ask what it left.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_watched(
+    graph: &Graph,
+    device: &DeviceFacts,
+    options: &PlanOptions,
+    watch: Watch<'_>,
+) -> Result<Plan, CompileError> {
     graph.verify()?;
     limits::check_options(graph, options)?;
+    watch(&|| trace::graph("graph", graph));
     let original = graph;
     let mut graph = canonical(graph)?;
     let mut decisions = store_caches(&mut graph, options);
     let graph = &graph;
+    watch(&|| trace::graph("canonicalise", graph));
     let output = graph.output().ok_or_else(|| {
         CompileError::Graph(quarrel_ir::graph::VerifyError::NoOutput(graph.name.clone()))
     })?;
-    let mut phases = Vec::new();
-    for (name, phase) in [("decode", Phase::Decode), ("prefill", Phase::Prefill)] {
-        let fused = fuse::fuse(graph, phase, options);
-        let regions = schedule::schedule(graph, fused.regions);
-        phases.push((name, phase, regions, fused.decisions));
-    }
-    let all = phases.iter().flat_map(|(_, _, regions, _)| regions);
+    let output = region::storage(graph, output);
+    let mut phases = fused(graph, options, watch);
+    let all = phases.iter().flat_map(|staged| &staged.regions);
     let weights = WeightTable::build(graph, all, options.weights, device)?;
     limits::check_states(graph, device, options)?;
-    let output = region::storage(graph, output);
-    let mut emission = Emission::new(graph, options, &weights, output);
+    watch(&|| trace::weights(&weights));
+    let whole = Splits::new();
+    let context =
+        Context { graph, weights: &weights, splits: &whole, device, options, phase: Phase::Decode };
+    lower_all(context, &mut phases, watch)?;
     let mut pool = Pool::default();
+    for Staged { name, launches, assigned, .. } in &mut phases {
+        *assigned = pool.assign(graph, options, name, launches, output);
+    }
+    watch(&|| trace::memory(graph, &phases));
+    let mut emission = Emission::new(graph, options, &weights, output);
     let mut programs = Vec::new();
-    for (name, phase, regions, mut decided) in phases {
-        let whole = Splits::new();
-        let context = Context { graph, weights: &weights, splits: &whole, device, options, phase };
-        let (regions, splits) = lower::split(context, regions, &mut decided)?;
-        decisions.extend(decided.into_list());
-        let context = Context { splits: &splits, ..context };
-        let launches = lower_all(context, &regions)?;
-        let assigned = pool.assign(graph, options, name, &launches, output);
+    for staged in phases {
+        let Staged { name, phase, regions, launches, assigned, .. } = staged;
+        decisions.extend(staged.decisions.into_list());
         programs.push(emission.program(name, phase, &regions, launches, &assigned)?);
     }
     let model = model_facts(graph, output);
@@ -108,6 +153,38 @@ pub fn compile(
     };
     plan.verify()?;
     Ok(plan)
+}
+
+/// The programs of both phases as regions, in order.
+fn fused(graph: &Graph, options: &PlanOptions, watch: Watch<'_>) -> [Staged; 2] {
+    let of = |(name, phase)| Staged::of(name, phase, fuse::fuse(graph, phase, options));
+    let mut phases = [("decode", Phase::Decode), ("prefill", Phase::Prefill)].map(of);
+    watch(&|| trace::regions("fuse", graph, &phases));
+    for staged in &mut phases {
+        staged.regions = schedule::schedule(graph, std::mem::take(&mut staged.regions));
+    }
+    watch(&|| trace::regions("schedule", graph, &phases));
+    phases
+}
+
+/// Splits attention, and makes each region a kernel.
+fn lower_all(
+    context: Context<'_>,
+    phases: &mut [Staged],
+    watch: Watch<'_>,
+) -> Result<(), CompileError> {
+    for Staged { phase, regions, decisions, splits, .. } in &mut *phases {
+        let context = Context { phase: *phase, ..context };
+        (*regions, *splits) = lower::split(context, std::mem::take(regions), decisions)?;
+    }
+    watch(&|| trace::regions("split", context.graph, phases));
+    for Staged { phase, regions, splits, launches, .. } in &mut *phases {
+        let context = Context { phase: *phase, splits, ..context };
+        let lowered = regions.iter().map(|region| lower::lower(context, region));
+        *launches = lowered.collect::<Result<_, _>>()?;
+    }
+    watch(&|| trace::launches(context.graph, phases));
+    Ok(())
 }
 
 /// The options without what was measured for other plans.
@@ -151,10 +228,6 @@ pub fn canonical(graph: &Graph) -> Result<Graph, CompileError> {
     let graph = canonicalise::canonicalise(graph).map_err(CompileError::Rewrite)?;
     graph.verify().map_err(|error| CompileError::Pass { pass: "canonicalise", error })?;
     Ok(graph)
-}
-
-fn lower_all(context: Context<'_>, regions: &[Region]) -> Result<Vec<Launch>, CompileError> {
-    regions.iter().map(|region| lower::lower(context, region)).collect()
 }
 
 fn model_facts(graph: &Graph, output: ValueId) -> ModelFacts {

@@ -106,6 +106,19 @@ fn products_of_long_rows() {
     check("long rows", &all, &[(Phase::Prefill, 3), DECODE, DECODE], &counted());
 }
 
+/// Steps of 4 to 8 tokens, whose products hold all rows of x at once.
+#[test]
+fn products_of_a_few_rows_of_x() {
+    for count in [4, 7, 8] {
+        let options = PlanOptions { chunk: count, out_rows: count, ..counted() };
+        let parts: Vec<Part> = (1..=count as usize).map(|n| (Phase::Prefill, n)).collect();
+        let float = [Format::F16, Format::F32, Format::BF16];
+        let long = little::product(float[count as usize % 3]);
+        check("a few rows", &draw(&long, 2, 51), &parts, &options);
+        check("a few rows of groups", &draw(&little::group(), 2, 52), &parts, &options);
+    }
+}
+
 /// Kernels are right where subgroups are not of the size that their shapes were chosen for.
 #[test]
 fn subgroups_of_another_size() {
@@ -114,12 +127,19 @@ fn subgroups_of_another_size() {
         .line("logits = linear(linear(h, \"up\"), \"down\")")
         .matrix("up", Format::F16, 6144, 64)
         .matrix("down", Format::Q4_0, 28, 6144);
-    for little in draw(&little::group(), 3, 31).into_iter().chain([long]) {
-        let (graph, weights, parts) = (little.graph(), little.weights(3), every_count());
+    let few = PlanOptions { chunk: 6, out_rows: 6, ..counted() };
+    let few_parts: Vec<Part> = (1..=6).map(|count| (Phase::Prefill, count)).collect();
+    let groups = draw(&little::group(), 3, 31).into_iter().chain([long]);
+    for (index, little) in groups.enumerate() {
+        let (options, parts) = match index {
+            0 => (few.clone(), few_parts.clone()),
+            _ => (counted(), every_count()),
+        };
+        let (graph, weights) = (little.graph(), little.weights(3));
         let tokens = tokens(VOCABULARY, parts.iter().map(|part| part.1).sum());
-        let wanted = reference_logits(&graph, &weights, &counted(), &tokens, 0, &parts);
+        let wanted = reference_logits(&graph, &weights, &options, &tokens, 0, &parts);
         for size in [8, 32, 64].into_iter().filter(|size| *size != own) {
-            let runner = Runner::of(&plan_for(&graph, &counted(), Some(size)), &weights);
+            let runner = Runner::of(&plan_for(&graph, &options, Some(size)), &weights);
             let found = worst(&plan_logits(&runner, &tokens, 0, &parts), &wanted);
             assert!(found < WITHIN, "{found} with shapes for {size}: {little:?}");
         }

@@ -332,3 +332,37 @@ fn the_decode_plan_of_smollm2_reads_well() {
         .collect();
     insta::assert_snapshot!(lines);
 }
+
+/// Rows that are few share the columns of each between subgroups, and a few rows of x are held all at
+/// once.
+#[test]
+fn products_suit_their_size_on_a_large_gpu() {
+    let variant = |format, rows, columns, slots| {
+        let little = Little::new(Format::F32, 64)
+            .line("logits = linear(linear(h, \"x\"), \"w\")")
+            .matrix("x", Format::F16, columns, 64)
+            .matrix("w", format, rows, columns);
+        let precision = Precision::Auto;
+        let options = PlanOptions { slots, precision, ..PlanOptions::default() };
+        let plan = compile(&little.graph(), &facts::nvidia(), &options).unwrap();
+        let product = |d: &&Dispatch| plan.kernel(d.kernel).family == "product";
+        let dispatch = decode(&plan).iter().rfind(product).unwrap();
+        plan.kernel(dispatch.kernel).variant.clone()
+    };
+    let mut text = String::new();
+    for (format, rows, columns, slots) in [
+        (Format::F16, 576, 576, 1),
+        (Format::F16, 576, 1536, 1),
+        (Format::F16, 2048, 8192, 1),
+        (Format::Q4_0, 2048, 8192, 1),
+        (Format::F16, 16384, 2048, 1),
+        (Format::F16, 2048, 8192, 4),
+        (Format::F16, 16384, 2048, 8),
+        (Format::F16, 16384, 2048, 16),
+        (Format::F16, 16384, 2048, 32),
+    ] {
+        let variant = variant(format, rows, columns, slots);
+        let _ = writeln!(text, "{format:?} {rows} x {columns}, {slots}: {variant}");
+    }
+    insta::assert_snapshot!(text);
+}

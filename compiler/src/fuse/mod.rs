@@ -46,6 +46,8 @@ pub struct Fused {
 struct Fusion<'g> {
     graph: &'g Graph,
     phase: Phase,
+    /// Pairs that are to be together whatever it costs.
+    wanted: &'g [[u32; 2]],
     /// Whether a prompt step yields one row of logits at most.
     one_out_row: bool,
     /// Sequences of a decode step.
@@ -68,6 +70,7 @@ pub fn fuse(graph: &Graph, phase: Phase, options: &PlanOptions) -> Fused {
     let mut fusion = Fusion {
         graph,
         phase,
+        wanted: &options.together,
         one_out_row: options.out_rows == 1,
         slots: options.slots,
         regions: Vec::new(),
@@ -96,6 +99,11 @@ pub fn fuse(graph: &Graph, phase: Phase, options: &PlanOptions) -> Fused {
 }
 
 impl Fusion<'_> {
+    /// Whether `value` is to be computed with its operand, whatever it costs.
+    fn wants(&self, operand: ValueId, value: ValueId) -> bool {
+        self.wanted.contains(&[storage(self.graph, operand).0, value.0])
+    }
+
     /// Notes that `value` must be in memory.
     fn need(&mut self, value: ValueId, why: &'static str) {
         self.needed.entry(value).or_insert(why);

@@ -50,7 +50,7 @@ impl Fusion<'_> {
     fn grow_prologue(&mut self, index: usize, x: ValueId) {
         let host = self.hosted(index, x);
         let mut pulled = Pulled { host, ..Pulled::default() };
-        let reader = self.anchor_of(index, x);
+        let reader = self.anchors_of(index, x).next().unwrap_or(x);
         self.pull((x, reader), Into::Prologue, &mut pulled);
         let waits = |stop: &ValueId| host.is_some_and(|host| self.depends(*stop, host));
         if pulled.stops.iter().any(waits) {
@@ -62,7 +62,8 @@ impl Fusion<'_> {
             Phase::Prefill => !(out_row && self.one_out_row),
             _ => self.slots > 1,
         };
-        if many && pulled.normalized > 0 {
+        let wanted = self.anchors_of(index, x).any(|linear| self.wants(x, linear));
+        if many && pulled.normalized > 0 && !wanted {
             let refusal = Refusal::new(
                 "many workgroups read each of many rows: its statistics are taken once, by a \
                  kernel of their own",
@@ -101,10 +102,10 @@ impl Fusion<'_> {
         self.regions[index].members.extend(members);
     }
 
-    /// The member of region `index` that reads `x` as what its anchor works on.
-    fn anchor_of(&self, index: usize, x: ValueId) -> ValueId {
-        let anchors = self.regions[index].members.keys().copied();
-        anchors.filter(|v| self.graph.operands(*v).first() == Some(&x)).min().unwrap_or(x)
+    /// The members of region `index` that read `x` as what its anchor works on.
+    fn anchors_of(&self, index: usize, x: ValueId) -> impl Iterator<Item = ValueId> + '_ {
+        let members = self.regions[index].members.keys().copied();
+        members.filter(move |v| self.graph.operands(*v).first() == Some(&x))
     }
 
     /// Notes for each product of region `index` why it does not compute `x`.

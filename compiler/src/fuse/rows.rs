@@ -36,7 +36,8 @@ impl Fusion<'_> {
             let users = graph.users(value);
             let product = |v: &ValueId| matches!(graph.op(*v), Op::Linear | Op::ExpertLinear);
             let sums = matches!(graph.op(value), Op::Binary(_));
-            if sums && users.len() > 1 && !users.iter().all(product) {
+            let wanted = users.iter().any(|user| self.wants(value, *user));
+            if sums && users.len() > 1 && !users.iter().all(product) && !wanted {
                 self.need(value, "several kernels would compute all of it again");
                 self.shared.insert(value);
                 rests.remove(&value);

@@ -123,6 +123,7 @@ pub fn kernel_of(
         row_bytes: operands.row_bytes,
         positions: operands.attention.window.unwrap_or(u32::MAX).min(context.options.context),
         slots: context.options.slots,
+        split: context.options.split,
         tokens: context.options.step_tokens(),
         matrices: context.options.precision == Precision::Auto
             && [operands.keys, operands.values]

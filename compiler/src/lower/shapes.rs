@@ -44,7 +44,8 @@ pub struct ProductNeeds {
 /// Tile sizes of a product and whether x is staged, by rule: the first of the variants.
 pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, bool) {
     let software = device.kind == DeviceKind::Cpu;
-    let (one, many) = (needs.tokens == 1, needs.tokens >= MANY_ROWS);
+    let few = !software && few_rows(needs);
+    let (one, many) = (needs.tokens == 1, needs.tokens >= MANY_ROWS && !few);
     if let Some(shape) = matrices(device, needs).filter(|_| many && !software) {
         return (shape, false);
     }
@@ -57,6 +58,7 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, b
         (true, false, _) if across => (ACROSS.next_multiple_of(subgroup), 12, 4),
         (true, false, _) => (4, 12, 4),
         (false, true, _) => (1, gpu_rows(needs), gpu_blocks(needs)),
+        (false, false, false) if few => (needs.tokens, 4, 4),
         (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4),
         (false, false, true) => (8, 4, 4),
     };
@@ -72,7 +74,9 @@ pub fn product_of(
 ) -> (product::Shape, bool) {
     let software = device.kind == DeviceKind::Cpu;
     let subgroup = device.subgroup_size.max(4);
-    let (one, many) = (needs.tokens == 1, needs.tokens >= MANY_ROWS);
+    let one = needs.tokens == 1;
+    // Whether a workgroup holds all rows of x, and they are few.
+    let ahead = needs.tokens < MANY_ROWS || (few_rows(needs) && tokens >= needs.tokens);
     let threads = if software { subgroup } else { 4 * subgroup };
     let threads = threads.min(device.max_workgroup_threads);
     // Blocks of rows and fours of units fill each linear's share of a tile.
@@ -80,14 +84,14 @@ pub fn product_of(
     let tile = (rows * blocks).next_multiple_of(step);
     let staged = needs.computed && needs.columns * 4 * u64::from(tokens) <= STAGE_BYTES;
     let shape = product::Shape { tokens, rows, tile, threads, columns: Columns::Plain };
-    if !software && !many && needs.same_chunk && !needs.experts {
-        // A block of rows for each subgroup.
-        let threads = tile / rows * subgroup;
+    if !software && ahead && needs.same_chunk && !needs.experts {
+        // A block of rows for each subgroup, or for several that share its columns.
+        let share = sharing(device, needs, rows, tile / rows);
+        let threads = tile / rows * share * subgroup;
         if threads <= device.max_workgroup_threads {
-            let (fetched, fits) = fetched(needs, subgroup, tokens, rows);
+            let (fetched, fits) = fetched(needs, (subgroup, share), tokens, rows);
             let shape = product::Shape { threads, columns: Columns::Fetched(fetched), ..shape };
-            // Lanes whose chunks are long would read x far apart from each other.
-            let far_apart = needs.format.packing().chunk >= 16;
+            let far_apart = needs.format.packing().chunk >= FAR_APART;
             return (shape, fits && (needs.computed || far_apart));
         }
     }
@@ -107,6 +111,20 @@ const ACROSS: u32 = 32;
 
 /// Rows of x from which on matrices pay.
 pub const MANY_ROWS: u32 = 4;
+
+/// Rows of x up to which a subgroup of a GPU holds all of them beside four rows of weights. Then what
+/// it loads of x, from the nearest cache, is no more than what it computes with it.
+const FEW_ROWS: u32 = 8;
+
+/// Whether a few rows of x go by vectors all at once, though there are enough for matrices: floats,
+/// whose lanes read neighbouring parts of x. Matrices pad so few rows to many and wait for memory.
+fn few_rows(needs: &ProductNeeds) -> bool {
+    let near = needs.format.packing().chunk < FAR_APART;
+    (MANY_ROWS..=FEW_ROWS).contains(&needs.tokens) && near && needs.same_chunk && !needs.experts
+}
+
+/// Elements of a chunk from which on lanes would read x far apart from each other.
+const FAR_APART: usize = 16;
 
 /// Rows of x and of weights of a workgroup, how many subgroups share each, columns of a step, and
 /// steps that workgroup memory holds.
@@ -130,6 +148,15 @@ const TILES_32: [Tile; 5] = [
     (32, 16, (2, 1), 128, 1),
     (32, 16, (2, 1), 64, 1),
     (32, 64, (1, 4), 32, 1),
+];
+
+/// The same for up to 16: more workgroups fit on a processor, so more is read ahead of them.
+const TILES_16: [Tile; 5] = [
+    (16, 64, (1, 4), 128, 1),
+    (16, 32, (1, 2), 128, 1),
+    (16, 16, (1, 1), 128, 1),
+    (16, 16, (1, 1), 64, 1),
+    (16, 64, (1, 4), 32, 1),
 ];
 
 /// Tile sizes of a product by cooperative matrices, where the device and the product allow them.
@@ -166,7 +193,8 @@ pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<product::S
         fits.then_some(shape)
     };
     let tiles: &[Tile] = match needs.tokens {
-        0..=32 => &TILES_32,
+        0..=16 => &TILES_16,
+        17..=32 => &TILES_32,
         _ => &TILES,
     };
     tiles.iter().filter_map(made).collect()
@@ -184,17 +212,49 @@ const MOST_AHEAD: u32 = 4;
 
 /// How far ahead a subgroup that holds `rows` rows reads weights, and whether what a turn needs of
 /// `tokens` rows of x fits into what may be staged; where all of x does not, whole turns of it are.
-fn fetched(needs: &ProductNeeds, lanes: u32, tokens: u32, rows: u32) -> (product::Fetched, bool) {
+fn fetched(
+    needs: &ProductNeeds,
+    (lanes, share): (u32, u32),
+    tokens: u32,
+    rows: u32,
+) -> (product::Fetched, bool) {
     let chunk = needs.format.packing().chunk as u32;
-    let chunks = needs.columns as u32 / chunk;
+    let (chunks, together) = (needs.columns as u32 / chunk, lanes * share);
     // Turns of one chunk a lane for which x can be staged at once.
-    let short_turns = STAGE_BYTES as u32 / (4 * tokens * chunk * lanes);
+    let short_turns = STAGE_BYTES as u32 / (4 * tokens * chunk * together);
     let most = (MOST_AHEAD / rows / tokens).min(short_turns).max(1);
     // Turns of equal length.
-    let turns = chunks.div_ceil(lanes * most);
-    let ahead = chunks.div_ceil(lanes * turns);
+    let turns = chunks.div_ceil(together * most);
+    let ahead = chunks.div_ceil(together * turns);
     let staged = Some(short_turns / ahead).filter(|part| *part > 0 && *part < turns);
-    (product::Fetched { lanes, ahead, staged }, short_turns > 0)
+    (product::Fetched { lanes, share, ahead, staged }, short_turns > 0)
+}
+
+/// Subgroups at most that share work on one product: what a large GPU has under way at once.
+const MOST_SUBGROUPS: u64 = 4096;
+/// Subgroups of a workgroup that shares columns.
+const SHARING_SUBGROUPS: u32 = 16;
+
+/// How many subgroups share the columns of a block of `rows` rows, where a workgroup has `blocks`.
+///
+/// Each turn waits for memory. Where rows are few, so are the turns under way at once, and the device
+/// waits with them: then more subgroups take fewer turns each, to meet in workgroup memory, as long
+/// as a lane has something to read.
+fn sharing(device: &DeviceFacts, needs: &ProductNeeds, rows: u32, blocks: u32) -> u32 {
+    let chunk = needs.format.packing().chunk as u32;
+    let chunks = needs.columns / u64::from(chunk);
+    let subgroups = needs.rows.div_ceil(rows.into());
+    let (lanes, ahead) = (device.subgroup_size.max(4), (MOST_AHEAD / rows / needs.tokens).max(1));
+    let pays = |share: &u32| {
+        let waits = chunks > u64::from(share / 2 * lanes * ahead);
+        // What a turn needs of x is still staged, where it is.
+        let near = 4 * needs.tokens * chunk * lanes * share <= STAGE_BYTES as u32;
+        let fits = (near || few_rows(needs))
+            && blocks * share <= SHARING_SUBGROUPS
+            && blocks * share * lanes <= device.max_workgroup_threads;
+        waits && fits && subgroups * u64::from(*share) <= MOST_SUBGROUPS
+    };
+    [2, 4, 8].into_iter().take_while(pays).last().unwrap_or(1)
 }
 
 /// Whether a subgroup's lanes can hold a row of x: up to 8 steps of 8 vectors each.
@@ -261,6 +321,8 @@ pub struct AttentionNeeds {
     pub positions: u32,
     /// Tokens of a decode step.
     pub slots: u32,
+    /// Workgroups that are to share the positions of a token, where somebody says how many.
+    pub split: Option<u32>,
     /// Most tokens of a step.
     pub tokens: u32,
     /// Whether cooperative matrices may be used: they round queries, keys, values and weights to
@@ -303,6 +365,9 @@ const LEAST_POSITIONS: u32 = 512;
 /// Most partials of a row that a product combines while it reads them.
 const IN_PLACE: u32 = 16;
 
+/// Most workgroups that share a token's positions.
+const MOST_SPLITS: u32 = 64;
+
 /// Workgroups that attention is split into: a large GPU has about as many processors.
 const SPLIT_GROUPS: u32 = 128;
 
@@ -340,6 +405,9 @@ pub fn quads_of(device: &DeviceFacts, needs: &AttentionNeeds, heads: u32) -> Opt
 /// Workgroups that share a token's positions where there are `groups` without: enough to keep a
 /// large GPU busy, and a power of two, so that a full context is whole steps for each.
 fn splits(needs: &AttentionNeeds, groups: u32) -> u32 {
+    if let Some(split) = needs.split {
+        return split.clamp(1, MOST_SPLITS).next_power_of_two();
+    }
     if needs.positions <= WHOLE_CONTEXT {
         return 1;
     }

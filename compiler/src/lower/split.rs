@@ -134,7 +134,9 @@ fn combined_in_place(
     };
     let width = graph.tensor(value).map_or(0, |tensor| tensor.width());
     let groups = u64::from(groups) * u64::from(context.options.slots);
-    match shapes::combines_in_place(split, groups, width) {
+    let wanted =
+        product.linears().any(|linear| context.options.together.contains(&[value.0, linear.0]));
+    match shapes::combines_in_place(split, if wanted { 1 } else { groups }, width) {
         true => Ok(Ok(())),
         false => refused(
             &format!(

@@ -174,6 +174,8 @@ fn figures(a: &Plan, b: &Plan) -> Vec<Figure> {
         figure(format!("{name} kernels"), [of(a, &kernels), of(b, &kernels)]);
         let barriers = |plan: &Plan| plan.barriers(phase).map_or(0, |b| b.barriers.len() as u64);
         figure(format!("{name} barriers"), [barriers(a), barriers(b)]);
+        let us = |plan: &Plan| plan.predicted_us(phase).unwrap_or(0.0).round() as u64;
+        figure(format!("{name} predicted µs"), [us(a), us(b)]);
     }
     let roles = [
         ("weights", super::BufferRole::Weights),
@@ -185,15 +187,6 @@ fn figures(a: &Plan, b: &Plan) -> Vec<Figure> {
         figure(format!("bytes of {name}"), [a.bytes_of(role), b.bytes_of(role)]);
     }
     figures
-}
-
-/// What one kernel computes, in words that hold in every layer.
-fn ops(dispatch: &Dispatch) -> String {
-    let word = |op: &super::FusedOp| match &op.name {
-        Some(name) => format!("{} {name}", op.op),
-        None => op.op.clone(),
-    };
-    dispatch.ops.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// How a dispatch computes it.
@@ -208,7 +201,7 @@ fn kernels(a: &Plan, b: &Plan, phase: Phase) -> Vec<Change> {
     type Key = (Option<u32>, String);
     let of = |plan: &Plan| -> Vec<(Key, String)> {
         let dispatches = plan.program(phase).map_or(&[][..], |program| &program.dispatches);
-        dispatches.iter().map(|d| ((d.layer, ops(d)), how(plan, d))).collect()
+        dispatches.iter().map(|d| ((d.layer, d.ops_in_words()), how(plan, d))).collect()
     };
     let (of_a, of_b) = (of(a), of(b));
     let lookup = |of: &[(Key, String)]| of.iter().cloned().collect::<BTreeMap<Key, String>>();
@@ -283,8 +276,7 @@ fn together(plan: &Plan, phase: Phase) -> BTreeMap<PairKey, (bool, Option<Decisi
     let mut result = BTreeMap::new();
     for (pair, found) in pairs {
         let name = |value: u32| {
-            let placed = values.get(&value);
-            placed.map_or_else(String::new, |p| match &p.name {
+            values.get(&value).map_or_else(String::new, |p| match &p.name {
                 Some(name) => format!("{} {name}", p.op),
                 None => p.op.clone(),
             })

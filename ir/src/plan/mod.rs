@@ -21,6 +21,7 @@ mod mark;
 mod predict;
 mod rewind;
 mod saved;
+mod totals;
 mod verify;
 
 pub use barriers::{Barrier, Barriers, Cause, Change, Hazard, HazardKind};
@@ -35,6 +36,7 @@ pub use mark::{mark, marked_op};
 pub use predict::{Bound, Prediction, predict};
 pub use rewind::Rewind;
 pub use saved::SavedError;
+pub use totals::{OpsTotal, Typical};
 pub use verify::PlanError;
 
 use crate::facts::DeviceFacts;
@@ -126,6 +128,13 @@ pub struct PlanOptions {
     pub state: Option<StateFormat>,
     /// What products may round.
     pub precision: Precision,
+    /// Pairs of values, operand first, that are to be computed together although that is predicted
+    /// to cost more; what is not legal is not done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<[u32; 2]>,
+    /// Workgroups that share the positions of attention, in place of as many as are predicted best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<u32>,
     /// Variants of kernels that are taken whatever rules, model and measurements say, by
     /// [`Choice::key`]. One that the device cannot run, or of a key that the plan does not have, is an
     /// error.
@@ -164,6 +173,8 @@ impl Default for PlanOptions {
             weights: None,
             state: None,
             precision: Precision::F32,
+            together: Vec::new(),
+            split: None,
             choices: Variants::new(),
             tuned: Variants::new(),
         }

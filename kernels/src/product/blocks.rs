@@ -75,7 +75,7 @@ impl Product {
         }
         text.push_str(&self.chunk_text(self.usual(), index));
         text.push_str("        }\n");
-        text + &self.sums_text()
+        text + &self.sums_text(1)
     }
 
     /// What one chunk of each row, `raw_R`, adds to the sums.
@@ -96,13 +96,17 @@ impl Product {
         text
     }
 
-    /// Adds the lanes' sums up and keeps them.
-    pub(super) fn sums_text(&self) -> String {
+    /// Adds the lanes' sums up and keeps them; those of `share` subgroups one after another.
+    pub(super) fn sums_text(&self, share: u32) -> String {
         let mut text =
             self.each(|t, r| format!("        sum_{t}_{r} = subgroupAdd(sum_{t}_{r});\n"));
         text.push_str("        if (lane == 0u) {\n");
         text += &self.each(|t, r| {
-            let place = format!("{t}u * TILE + slot + {r}u");
+            let own = match share {
+                1 => String::new(),
+                _ => format!("subgroup % {share}u * {}u + ", self.shape.tokens * self.shape.tile),
+            };
+            let place = format!("{own}{t}u * TILE + slot + {r}u");
             format!("            {}\n", self.stored_sum(&place, &format!("sum_{t}_{r}")))
         });
         text.push_str("        }\n");

@@ -4,6 +4,9 @@
 //! do not depend on x: each lane reads its first chunks before the prologue computes x, and the next
 //! ones while it multiplies. The lanes of a subgroup are known, so each step is written out; a
 //! subgroup of another size takes the usual loop.
+//!
+//! Where rows are few, several subgroups of a workgroup share the columns of a block of rows, so
+//! that more of the weights are on their way at once. Their sums meet in workgroup memory.
 
 use super::text::X;
 use super::{Columns, Product, segment_prefix};
@@ -14,10 +17,19 @@ use std::fmt::Write;
 pub struct Fetched {
     /// Lanes of a subgroup.
     pub lanes: u32,
+    /// Subgroups that share the columns of a block of rows; 1 where each has a block of its own.
+    pub share: u32,
     /// Chunks of each row that a lane reads at once: one turn.
     pub ahead: u32,
     /// Where x is staged in parts, the turns that a part lasts.
     pub staged: Option<u32>,
+}
+
+impl Fetched {
+    /// Lanes that go through a row together.
+    const fn together(&self) -> u32 {
+        self.lanes * self.share
+    }
 }
 
 impl Product {
@@ -32,7 +44,7 @@ impl Product {
     /// Chunks of a row, and the turns that a lane takes to read its share of them.
     fn turns(&self, fetched: Fetched) -> (u32, u32) {
         let chunks = self.columns / self.segments[0].packing().chunk as u32;
-        (chunks, chunks.div_ceil(fetched.lanes * fetched.ahead))
+        (chunks, chunks.div_ceil(fetched.together() * fetched.ahead))
     }
 
     /// Vectors of x that are staged at a time, where that is not all.
@@ -42,7 +54,7 @@ impl Product {
         fetched
             .staged
             .filter(|_| self.staged)
-            .map(|turns| turns * fetched.lanes * fetched.ahead * units)
+            .map(|turns| turns * fetched.together() * fetched.ahead * units)
     }
 
     /// Statements that stage the part of x that begins with turn `turn`.
@@ -67,7 +79,14 @@ impl Product {
     /// Statements that read each lane's first chunks.
     pub(super) fn fetch_text(&self, fetched: Fetched) -> String {
         let rows = self.shape.rows;
-        let mut text = format!("    let ahead = subgroup * {rows}u;\n");
+        let mut text = match fetched.share {
+            1 => format!("    let ahead = subgroup * {rows}u;\n    let column = lane;\n"),
+            share => format!(
+                "    let ahead = subgroup / {share}u * {rows}u;\n    \
+                 let column = subgroup % {share}u * {}u + lane;\n",
+                fetched.lanes
+            ),
+        };
         for r in 0..rows {
             let _ = writeln!(text, "    let ahead_row_{r} = weight_row(tile, ahead + {r}u);");
         }
@@ -83,7 +102,7 @@ impl Product {
                 );
             }
         }
-        text + &self.read_ahead(fetched, "lane")
+        text + &self.read_ahead(fetched, "column")
     }
 
     /// Statements that multiply one block of rows by what is read ahead.
@@ -92,9 +111,9 @@ impl Product {
         let mut text = "        let slot = ahead;\n".to_string();
         text += &self.each(|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
         if turns > 1 {
-            let span = fetched.lanes * fetched.ahead;
+            let span = fetched.together() * fetched.ahead;
             let _ = writeln!(text, "        for (var turn = 0u; turn < {turns}u; turn++) {{");
-            let _ = writeln!(text, "        let start = turn * {span}u + lane;");
+            let _ = writeln!(text, "        let start = turn * {span}u + column;");
             text.push_str(&self.window_text(fetched));
             for owner in self.owners() {
                 for (r, k) in self.ahead(fetched) {
@@ -124,7 +143,29 @@ impl Product {
         if turns > 1 {
             text.push_str("        }\n");
         }
-        text + &self.sums_text()
+        text + &self.sums_text(fetched.share)
+    }
+
+    /// Subgroups that share a block of rows, whose sums lie one after another in workgroup memory.
+    pub(super) fn shares(&self) -> u32 {
+        self.fetched().map_or(1, |fetched| fetched.share)
+    }
+
+    /// Statements, after a barrier, that add up the sums of subgroups that share rows; a subgroup
+    /// of another size than was expected has not shared.
+    pub(super) fn meet_text(&self) -> String {
+        let Some(Fetched { lanes, share: share @ 2.., .. }) = self.fetched() else {
+            return String::new();
+        };
+        let (all, threads) = (self.shape.tokens * self.shape.tile, self.shape.threads);
+        let parts: Vec<String> =
+            (0..share).map(|part| format!("sums[e + {}u]", part * all)).collect();
+        format!(
+            "    if (lanes == {lanes}u) {{\n        \
+             for (var e = tid; e < {all}u; e += {threads}u) {{ sums[e] = {}; }}\n    }}\n    \
+             workgroupBarrier();\n",
+            parts.join(" + ")
+        )
     }
 
     /// The segments whose structs the others of the same format use.
@@ -140,13 +181,13 @@ impl Product {
     /// Statements that read chunks from `start` on into `fetched_…`; beyond the last one, the last.
     fn read_ahead(&self, fetched: Fetched, start: &str) -> String {
         let (chunks, turns) = self.turns(fetched);
-        let whole = chunks == turns * fetched.lanes * fetched.ahead;
+        let whole = chunks == turns * fetched.together() * fetched.ahead;
         let mut text = String::new();
         for index in 0..self.segments.len() {
             let (p, owner) = (segment_prefix(index), self.owner(index));
             let mut body = String::new();
             for (r, k) in self.ahead(fetched) {
-                let at = format!("{start} + {}u", k * fetched.lanes);
+                let at = format!("{start} + {}u", k * fetched.together());
                 let at = if whole { at } else { format!("min({at}, {}u)", chunks - 1) };
                 let _ = writeln!(
                     body,
@@ -167,20 +208,24 @@ impl Product {
     /// What one turn adds to the sums, for rows of segments that share `owner`'s format.
     fn turn_text(&self, fetched: Fetched, owner: usize) -> String {
         let (chunks, turns) = self.turns(fetched);
-        let (start, from) = if turns > 1 { ("start", "now") } else { ("lane", "fetched") };
+        let (start, from) = if turns > 1 { ("start", "now") } else { ("column", "fetched") };
         let mut text = String::new();
         for k in 0..fetched.ahead {
-            let end = ((turns - 1) * fetched.ahead + k + 1) * fetched.lanes;
+            let end = ((turns - 1) * fetched.ahead + k + 1) * fetched.together();
             let head = if end > chunks { format!("if (c < {chunks}u) ") } else { String::new() };
-            let _ = writeln!(text, "        {{\n        let c = {start} + {}u;", k * fetched.lanes);
+            let _ = writeln!(
+                text,
+                "        {{\n        let c = {start} + {}u;",
+                k * fetched.together()
+            );
             let _ = writeln!(text, "        {head}{{");
             for r in 0..self.shape.rows {
                 let _ = writeln!(text, "            let raw_{r} = {from}_{owner}_{r}_{k};");
             }
             let part = self.window().and(fetched.staged);
             let staged = part.map(|turns| {
-                let span = fetched.lanes * fetched.ahead;
-                format!("(turn % {turns}u * {span}u + lane + {}u)", k * fetched.lanes)
+                let span = fetched.together() * fetched.ahead;
+                format!("(turn % {turns}u * {span}u + column + {}u)", k * fetched.together())
             });
             let from = staged.as_deref().map_or(self.usual(), X::Staged);
             text.push_str(&self.chunk_text(from, owner));

@@ -75,8 +75,8 @@ pub enum Columns {
     /// With x in registers, shared among all threads, which together take a block of rows at a time.
     /// For one row of x and segments of the same chunk.
     Held,
-    /// With weights read ahead; a workgroup has as many blocks of rows as subgroups. For segments of
-    /// the same chunk, and not for experts.
+    /// With weights read ahead; a workgroup has as many blocks of rows as subgroups, or as groups of
+    /// subgroups that share columns. For segments of the same chunk, and not for experts.
     Fetched(Fetched),
     /// A chunk of each row at a time, with a row of x, or several, for each thread: no sum is shared,
     /// so nothing is added up in the end and no thread idles. `tokens` is a multiple of `threads`,
@@ -194,7 +194,8 @@ impl Product {
             true => 0,
             false => self.shape.threads.div_ceil(4),
         };
-        4 * (self.shape.tokens * self.shape.tile + stage + reduced) + self.held_bytes()
+        let sums = self.shares() * self.shape.tokens * self.shape.tile;
+        4 * (sums + stage + reduced) + self.held_bytes()
     }
 
     /// The kernel's text.
@@ -204,7 +205,13 @@ impl Product {
         let unrolled = if self.shape.unrolled() { ", unrolled" } else { "" };
         let how = match columns {
             Columns::Held => ", x in registers".to_string(),
-            Columns::Fetched(fetched) => format!(", {} chunks ahead", fetched.ahead),
+            Columns::Fetched(Fetched { ahead, share, .. }) => {
+                let shared = match share {
+                    1 => String::new(),
+                    _ => format!(", {share} subgroups share columns"),
+                };
+                format!(", {ahead} chunks ahead{shared}")
+            }
             Columns::Across => ", rows of x across threads".to_string(),
             Columns::Plain | Columns::Matrices(_) => String::new(),
         };

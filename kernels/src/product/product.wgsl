@@ -26,5 +26,6 @@ fn main(
 {{blocks_text}}
 {{close}}
     workgroupBarrier();
+{{meet}}
 {{epilogue}}
 }

@@ -66,7 +66,7 @@ impl Product {
                 ("tile", &number(shape.tile)),
                 ("blocks", &number(shape.tile / shape.rows)),
                 ("vectors", &number(self.columns / 4)),
-                ("sums", &number(shape.tokens * shape.tile)),
+                ("sums", &number(self.shares() * shape.tokens * shape.tile)),
                 ("stage", &stage),
                 ("helpers", &helpers),
                 ("rows", &self.rows_text()),
@@ -77,6 +77,7 @@ impl Product {
                 ("ahead", &self.fetched().map_or(String::new(), |f| self.fetch_text(f))),
                 ("blocks_text", &self.blocks_text()),
                 ("close", if self.is_summed() { "    }" } else { "" }),
+                ("meet", &self.meet_text()),
                 ("epilogue", &self.epilogue_text(shape.tokens, "group.y * TOKENS")),
             ],
         )

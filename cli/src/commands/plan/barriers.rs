@@ -38,8 +38,7 @@ fn totals(found: &Barriers) -> String {
             );
         }
         None => {
-            text +=
-                "  what one takes is not known: `quarrel devices --json` measures it, for --for\n";
+            text += "  what one takes is not known: `quarrel devices --measure` measures it\n";
         }
     }
     text

@@ -73,12 +73,12 @@ struct Output<'a> {
 /// Checks a plan that was saved, or the one that the options ask for.
 pub(super) fn execute(args: &Args, model: &Model, saved: Option<Plan>) -> Result<()> {
     let text = args.check.prompt_tokens.is_none().then(|| model.source.start_text());
-    let gpu = Device::start(&args.plan).wait()?.gpu("quarrel plan --check")?;
+    let gpu = Device::start(&args.subject.plan).wait()?.gpu("quarrel plan --check")?;
     let plan = match saved {
         Some(plan) => plan,
         None => {
-            let context = args.plan.context(model.summary.context_length);
-            model.compile(&measured::facts(&gpu), &args.plan.plan_options(context, 1))?
+            let context = args.subject.plan.context(model.summary.context_length);
+            model.compile(&measured::facts(&gpu), &args.subject.plan.plan_options(context, 1))?
         }
     };
     let prompt = match text {

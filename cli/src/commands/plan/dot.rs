@@ -1,6 +1,6 @@
 //! A program's dispatches as a graph for Graphviz: an edge where one reads what another has written.
 
-use quarrel_ir::plan::{Access, BufferId, BufferRole, Dispatch, Plan, Program};
+use quarrel_ir::plan::{Access, BufferId, BufferRole, Dispatch, FusedOp, Plan, Program};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 
@@ -36,7 +36,7 @@ fn close(text: &mut String, layer: Option<u32>) {
 }
 
 fn label(plan: &Plan, dispatch: &Dispatch) -> String {
-    let ops: Vec<String> = dispatch.ops.iter().map(super::text::op).collect();
+    let ops: Vec<String> = dispatch.ops.iter().map(FusedOp::in_words).collect();
     format!("{}\n{}", plan.kernel(dispatch.kernel).name, ops.join(", "))
 }
 

@@ -59,7 +59,7 @@ pub(super) fn heading(section: &Section) -> String {
 }
 
 /// `0–2, 4, 6–7`
-fn spans(layers: &[u32]) -> String {
+pub(super) fn spans(layers: &[u32]) -> String {
     let mut spans: Vec<(u32, u32)> = Vec::new();
     for &layer in layers {
         match spans.last_mut() {

@@ -1,6 +1,5 @@
 //! Kernel text in the languages that drivers take.
 
-use super::text;
 use crate::error::{CliError, Result};
 use crate::output;
 use clap::ValueEnum;
@@ -58,7 +57,7 @@ fn named(plan: &Plan, program: &Program, kernel: &Kernel) -> String {
     let lines = kernel.wgsl.lines().map(|line| {
         let op = marked_op(line).and_then(|index| ops?.get(index));
         match (op, line.rsplit_once("//")) {
-            (Some(op), Some((code, _))) => format!("{code}// %{} {}\n", op.value, text::op(op)),
+            (Some(op), Some((code, _))) => format!("{code}// %{} {}\n", op.value, op.in_words()),
             _ => format!("{line}\n"),
         }
     });

@@ -25,7 +25,7 @@ struct Measured {
 
 /// Shows the plan with what was measured.
 pub(super) fn execute(args: &Args, model: &Model, plan: plan::Plan) -> Result<()> {
-    let gpu = Device::start(&args.plan).wait()?.gpu("quarrel plan --measure")?;
+    let gpu = Device::start(&args.subject.plan).wait()?.gpu("quarrel plan --measure")?;
     let measured = measure(args, model, &gpu, &plan)?;
     if args.json || args.format == View::Json {
         let (measured, plan) = (serde_json::to_string(&measured)?, plan.to_json()?);

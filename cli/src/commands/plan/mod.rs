@@ -6,8 +6,12 @@
 //! | `check.rs` | every kernel beside the reference |
 //! | `text.rs` | the plan for people: dispatches by layer, decisions, memory |
 //! | `explain.rs` | why two values share a kernel or not |
+//! | `memory.rs` | what a plan needs of memory, and what values share |
 //! | `fold.rs` | layers that are alike are shown once |
 //! | `barriers.rs` | what makes dispatches wait |
+//! | `compare.rs` | `plan diff`: what differs between two plans, and why |
+//! | `what_if.rs` | what a change is predicted to bring |
+//! | `stages.rs` | what the compiler's passes leave and change |
 //! | `dot.rs` | the dispatches as a graph for Graphviz |
 //! | `html/` | the plan as one page |
 //! | `measure.rs` | what each kernel takes |
@@ -16,21 +20,24 @@
 
 mod barriers;
 mod check;
+mod compare;
 mod dot;
 mod explain;
 mod fold;
 mod html;
 mod kernel;
 mod measure;
+mod memory;
+mod stages;
 mod step;
 mod text;
+mod what_if;
 
 use crate::backend::Device;
 use crate::error::{CliError, Result};
-use crate::measured;
 use crate::model::{Model, Named};
 use crate::options::{PlanArgs, SavedArgs};
-use crate::{output, saved, tuned};
+use crate::{measured, output, saved, tuned};
 use clap::ValueEnum;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::plan::{self, Plan, PlanOptions};
@@ -42,17 +49,21 @@ use std::path::{Path, PathBuf};
 /// what it moves and computes; layers that are alike are shown once.
 #[derive(clap::Args, Debug)]
 #[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Examples:\n  quarrel plan smollm2\n  quarrel plan smollm2 --phase prefill \
 --no-fuse\n  quarrel plan smollm2 --kernel product_1 --emit msl\n  quarrel devices --json > \
 facts.json; quarrel plan smollm2 --for facts.json --json\n  quarrel plan smollm2 --format dot | dot \
--Tsvg > plan.svg\n  quarrel plan smollm2 --format html --output plan.html\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
+-Tsvg > plan.svg\n  quarrel plan smollm2 --format html --output plan.html\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan smollm2 --what-if split=8 --what-if ctx=8192\n  quarrel plan diff smollm2 \"smollm2 --no-fuse\"\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
 quarrel plan smollm2 --save smollm2.plan; quarrel run smollm2 --plan smollm2.plan \"Hello\"\n  \
 quarrel plan smollm2 --check; quarrel plan smollm2 --check \"Once upon a time\" --json\n  \
 quarrel plan smollm2 --measure"
 )]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
-    model: Named,
+    subject: Subject,
     /// Which program to show
     #[arg(long, value_enum, default_value_t = Phase::Decode)]
     phase: Phase,
@@ -71,29 +82,54 @@ pub(crate) struct Args {
     /// The language of kernel text; without --kernel, that of all kernels of the phase
     #[arg(long, value_enum, value_name = "LANGUAGE")]
     emit: Option<kernel::Language>,
-    /// Compile for the device that a file of facts describes; it need not be present
-    #[arg(long = "for", value_name = "FACTS.json", conflicts_with = "device")]
-    facts: Option<PathBuf>,
-    /// Show a stage before the plan
-    #[arg(long, value_enum)]
-    stage: Option<Stage>,
+    /// Show what a pass of the compiler leaves
+    #[arg(long, value_enum, value_name = "PASS")]
+    stage: Option<stages::Stage>,
+    /// Show what each pass of the compiler changed
+    #[arg(long, conflicts_with = "stage")]
+    trace_passes: bool,
     /// Measure what each kernel takes on this device, beside what it is predicted to take, and what it
     /// costs that dispatches wait for each other
-    #[arg(long, conflicts_with_all = ["facts", "kernel", "emit", "stage", "save", "explain", "barriers", "saved"])]
+    #[arg(long, conflicts_with_all = ["facts", "kernel", "emit", "stage", "trace_passes", "what_if", "save", "explain", "barriers", "saved"])]
     measure: bool,
     #[command(flatten)]
     check: check::CheckArgs,
     /// Say why two values are computed by one kernel or by two; a value is %17, a name such as q, or
     /// one in a certain layer, q@3
     #[arg(long, num_args = 2, value_names = ["A", "B"],
-          conflicts_with_all = ["kernel", "emit", "stage", "save"])]
+          conflicts_with_all = ["kernel", "emit", "stage", "trace_passes", "save"])]
     explain: Option<Vec<String>>,
     /// Show the barriers of a step: what causes each, and what would remove it
-    #[arg(long, conflicts_with_all = ["kernel", "emit", "stage", "save", "explain"])]
+    #[arg(long,
+          conflicts_with_all = ["kernel", "emit", "stage", "trace_passes", "save", "explain"])]
     barriers: bool,
+    /// Compile again with a change, and show what it is predicted to bring: fuse=A,B, split=N,
+    /// no-fuse, no-coop, subgroup=N, ctx=N, chunk=N or slots=N (repeatable)
+    #[arg(long, value_name = "CHANGE", conflicts_with_all = ["kernel", "emit", "stage",
+          "trace_passes", "save", "explain", "barriers", "saved"])]
+    what_if: Vec<String>,
     /// Write the plan to a file, which `run --plan` and others take in place of compiling
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "json", "kernel", "emit", "stage"])]
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["format", "json", "kernel", "emit", "stage", "trace_passes"])]
     save: Option<PathBuf>,
+    #[command(flatten)]
+    saved: SavedArgs,
+}
+
+/// What is done with plans other than to show one.
+#[derive(clap::Subcommand, Debug)]
+enum Action {
+    Diff(compare::Args),
+}
+
+/// What is compiled: a model, for a device, with options.
+#[derive(clap::Args, Clone, Debug)]
+struct Subject {
+    #[command(flatten)]
+    model: Named,
+    /// Compile for the device that a file of facts describes; it need not be present
+    #[arg(long = "for", value_name = "FACTS.json", conflicts_with = "device")]
+    facts: Option<PathBuf>,
     /// Sequences that are decoded together
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=256))]
@@ -103,13 +139,35 @@ pub(crate) struct Args {
           value_parser = clap::value_parser!(u32).range(1..=512))]
     out_rows: u32,
     #[command(flatten)]
-    saved: SavedArgs,
-    #[command(flatten)]
     plan: PlanArgs,
 }
 
 /// Microseconds of each dispatch of a program, where they are known.
 type Times = Vec<Option<f64>>;
+
+impl Subject {
+    /// The options for `model`.
+    fn options(&self, model: &Model) -> PlanOptions {
+        let context = self.plan.context(model.summary.context_length);
+        let options = self.plan.plan_options(context, self.out_rows);
+        PlanOptions { slots: self.slots, ..options }
+    }
+
+    /// The device, and the options for `model` on it; what the device was measured for where that is
+    /// known, or is `measure`d.
+    fn target(&self, model: &Model, measure: bool) -> Result<(DeviceFacts, PlanOptions)> {
+        let facts = match &self.facts {
+            Some(path) => read_facts(path)?,
+            None => {
+                let gpu = Device::start(&self.plan).wait()?.gpu("quarrel plan")?;
+                // A prediction is made of speeds.
+                if measure { measured::facts_or_measure(&gpu)? } else { measured::facts(&gpu) }
+            }
+        };
+        let options = tuned::with(&self.options(model), &facts, &self.plan);
+        Ok((facts, options))
+    }
+}
 
 /// A program of the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -142,53 +200,44 @@ enum View {
     Html,
 }
 
-/// What comes before the plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Stage {
-    /// The graph, as the architecture file describes it
-    Graph,
-}
-
 pub(crate) fn execute(args: &Args) -> Result<()> {
-    let source = args.model.source(&args.plan.mapping)?;
-    if let Some(path) = &args.saved.saved {
-        if args.check.wanted() {
-            let plan = saved::read_for(path, &source, &args.plan)?;
-            let model = Model::bind(args.model.name()?, source, &args.plan)?;
-            return check::execute(args, &model, Some(plan));
-        }
-        let plan = saved::read_for(path, &source, &args.plan)?;
-        return show(args, args.model.name()?, &plan, &[]);
+    if let Some(Action::Diff(args)) = &args.action {
+        return compare::execute(args);
     }
-    let model = Model::bind(args.model.name()?, source, &args.plan)?;
-    if let Some(Stage::Graph) = args.stage {
+    let Subject { model, plan, .. } = &args.subject;
+    let source = model.source(&plan.mapping)?;
+    if let Some(path) = &args.saved.saved {
+        let saved = saved::read_for(path, &source, plan)?;
+        if args.check.wanted() {
+            let model = Model::bind(model.name()?, source, plan)?;
+            return check::execute(args, &model, Some(saved));
+        }
+        return show(args, model.name()?, &saved, &[]);
+    }
+    let model = Model::bind(model.name()?, source, plan)?;
+    if args.stage == Some(stages::Stage::Graph) {
         return output::text(&model.graph.to_string());
     }
     if args.check.wanted() {
         return check::execute(args, &model, None);
     }
-    let plan = compile(args, &model)?;
+    let (device, options) = args.subject.target(&model, args.measure)?;
+    if args.stage.is_some() || args.trace_passes {
+        let passes = stages::passes(&model.graph, &device, &options)?;
+        return output::text(&match args.stage {
+            Some(stage) => stages::text(&passes, stage)?,
+            None => stages::trace(&passes),
+        });
+    }
+    let plan = model.compile(&device, &options)?;
+    if !args.what_if.is_empty() {
+        return what_if::execute(&model, &plan, args.phase.planned(), &args.what_if, args.json);
+    }
     match &args.save {
         Some(path) => saved::write(path, &plan),
         None if args.measure => measure::execute(args, &model, plan),
         None => show(args, &model.name, &plan, &[]),
     }
-}
-
-/// Compiles the model as the options say.
-fn compile(args: &Args, model: &Model) -> Result<Plan> {
-    let facts = match &args.facts {
-        Some(path) => read_facts(path)?,
-        None => {
-            let gpu = Device::start(&args.plan).wait()?.gpu("quarrel plan")?;
-            // A prediction is made of speeds.
-            if args.measure { measured::facts_or_measure(&gpu)? } else { measured::facts(&gpu) }
-        }
-    };
-    let context = args.plan.context(model.summary.context_length);
-    let options = args.plan.plan_options(context, args.out_rows);
-    let options = PlanOptions { slots: args.slots, ..options };
-    model.compile(&facts, &tuned::with(&options, &facts, &args.plan))
 }
 
 /// Shows a plan; `measured` has microseconds of each dispatch, by program, where they are known.
@@ -226,7 +275,8 @@ fn show(args: &Args, model: &str, plan: &Plan, measured: &[Times]) -> Result<()>
 
 /// The page, beside which stands what each op costs by itself.
 fn page(args: &Args, name: &str, plan: &Plan, measured: &[Times]) -> Result<String> {
-    let model = Model::bind(name, args.model.source(&args.plan.mapping)?, &args.plan)?;
+    let Subject { model, plan: asked, .. } = &args.subject;
+    let model = Model::bind(name, model.source(&asked.mapping)?, asked)?;
     // A plan from a file says nothing of what was fused but the ops.
     if plan::identity(&model.graph, &plan.device, &plan.options) != plan.identity {
         return Err(CliError::user(

@@ -1,9 +1,6 @@
 //! The step for which a program's costs are shown.
 
-use quarrel_ir::plan::{Cost, Phase, Plan, Prediction, Program, StepDims};
-
-/// Positions before the token for which costs are shown, where the context holds as many.
-const SHOWN_CONTEXT: u32 = 1024;
+use quarrel_ir::plan::{Cost, Plan, Prediction, Program, StepDims, Typical};
 
 /// Tokens of a step and positions that each sees.
 #[derive(Clone, Copy)]
@@ -16,13 +13,8 @@ pub(super) struct Step {
 impl Step {
     /// A whole chunk of a prompt, or a token in each slot in the midst of a context.
     pub(super) fn of(plan: &Plan, program: &Program) -> Step {
-        let (slots, chunk) = (plan.options.slots, plan.options.chunk);
-        let (tokens, out_rows, context) = match program.phase {
-            Phase::Prefill => (chunk, 1, chunk.div_ceil(2)),
-            _ => (slots, slots, plan.options.context.min(SHOWN_CONTEXT)),
-        };
-        let dims = StepDims { tokens, out_rows, slots };
-        Step { tokens: tokens.into(), context: context.into(), dims }
+        let Typical { dims, context } = plan.typical(program.phase);
+        Step { tokens: dims.tokens.into(), context: context.into(), dims }
     }
 
     /// Bytes and operations.

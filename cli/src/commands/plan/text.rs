@@ -1,10 +1,10 @@
 //! The plan for people, in lines that fit a terminal.
 
 use super::fold::{heading, sections};
-use super::step::Step;
+use super::memory;
 use crate::output::{bytes, count};
 use quarrel_ir::plan::{
-    BufferRole, ChosenBy, Dispatch, FusedOp, Phase, Place, Placed, Plan, Program,
+    Bound, ChosenBy, Dispatch, FusedOp, Phase, Place, Placed, Plan, Prediction, Program, Typical,
 };
 use std::fmt::Write;
 
@@ -13,23 +13,26 @@ const WIDTH: usize = 100;
 
 /// The whole view of one program.
 pub(super) fn plan(model: &str, plan: &Plan, program: &Program) -> String {
-    let step = Step::of(plan, program);
+    let step = plan.typical(program.phase);
+    let predicted = plan.predict(program.phase, step.dims, step.context);
     let mut text = header(model, plan, program, step);
     for section in sections(&program.dispatches) {
         text += &heading(&section);
-        for dispatch in program.dispatches.iter().take(section.range.end).skip(section.range.start)
-        {
-            text += &show(plan, dispatch, step);
+        for index in section.range.clone() {
+            let time = predicted.as_ref().and_then(|all| all.get(index)).copied();
+            if let Some(dispatch) = program.dispatches.get(index) {
+                text += &show(plan, dispatch, step, time);
+            }
         }
     }
-    text += &totals(plan, program, step);
+    text += &totals(plan, program, step, predicted.as_deref());
     text += &declined(plan, program.phase);
-    text + &memory(plan)
+    text + &memory::text(plan, program)
 }
 
 // Writing to a string, here and below, does not fail.
 
-fn header(model: &str, plan: &Plan, program: &Program, step: Step) -> String {
+fn header(model: &str, plan: &Plan, program: &Program, step: Typical) -> String {
     let (device, options) = (&plan.device, &plan.options);
     let weights = options.weights.map_or("as in the file".into(), |format| format!("as {format}"));
     let fused = if options.fuse { "fused" } else { "op by op" };
@@ -52,23 +55,27 @@ fn header(model: &str, plan: &Plan, program: &Program, step: Step) -> String {
         options.context,
         options.chunk,
         program.name,
-        step.tokens,
-        if step.tokens == 1 { "" } else { "s" },
+        step.dims.tokens,
+        if step.dims.tokens == 1 { "" } else { "s" },
         step.context,
     );
     text
 }
 
-fn show(plan: &Plan, dispatch: &Dispatch, step: Step) -> String {
+fn show(plan: &Plan, dispatch: &Dispatch, step: Typical, time: Option<Prediction>) -> String {
     let kernel = plan.kernel(dispatch.kernel);
-    let cost = &dispatch.cost;
     let grid = dispatch.grid.map(|extent| extent.to_string()).join(" × ");
-    let figures = format!(
-        "{:>9}  {:>7}FLOP",
-        bytes(cost.bytes(step.tokens, step.context)),
-        count(cost.flops(step.tokens, step.context))
-    );
-    let mut text = format!("  {:<18} grid {:<40} {figures:>28}\n", kernel.name, grid);
+    let work = dispatch.work(step.dims, step.context);
+    let (moved, flops) = work.map_or((0, 0), |work| (work.bytes, work.flops));
+    let time = match time {
+        Some(Prediction { us, bound }) => format!("{us:>9.1} µs  {}", bound.name()),
+        None => String::new(),
+    };
+    let (moved, flops) = (bytes(moved), count(flops));
+    let mut text =
+        format!("  {:<15} grid {grid:<24} {moved:>9} {flops:>8}FLOP {time}", kernel.name);
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     text += &wrapped("variant", &format!("{}, {} threads", kernel.variant, kernel.workgroup));
     let unusual = kernel.choice.as_ref().filter(|choice| choice.by != ChosenBy::Rule);
     if let Some(choice) = unusual {
@@ -76,7 +83,7 @@ fn show(plan: &Plan, dispatch: &Dispatch, step: Step) -> String {
     }
     let at = |place: Place| -> String {
         let ops = dispatch.ops.iter().filter(|op| op.place == place);
-        ops.map(op).collect::<Vec<_>>().join(", ")
+        ops.map(FusedOp::in_words).collect::<Vec<_>>().join(", ")
     };
     let places =
         [("loads", Place::Prologue), ("computes", Place::Anchor), ("stores", Place::Epilogue)];
@@ -84,14 +91,6 @@ fn show(plan: &Plan, dispatch: &Dispatch, step: Step) -> String {
         text += &wrapped(word, &at(place));
     }
     text + &wrapped("why", &dispatch.reason)
-}
-
-/// An op with the author's name of its value: `linear q`.
-pub(super) fn op(op: &FusedOp) -> String {
-    match &op.name {
-        Some(name) => format!("{} {name}", op.op),
-        None => op.op.clone(),
-    }
 }
 
 /// A line with a word before it, broken where it is too long; nothing where there is no text.
@@ -116,30 +115,43 @@ pub(super) fn wrapped(word: &str, text: &str) -> String {
     result
 }
 
-fn totals(plan: &Plan, program: &Program, step: Step) -> String {
+fn totals(
+    plan: &Plan,
+    program: &Program,
+    step: Typical,
+    predicted: Option<&[Prediction]>,
+) -> String {
     let dispatches = &program.dispatches;
-    let sum = |f: &dyn Fn(&Dispatch) -> u64| dispatches.iter().map(f).sum::<u64>();
-    let moved = sum(&|d| d.cost.bytes(step.tokens, step.context));
-    let flops = sum(&|d| d.cost.flops(step.tokens, step.context));
+    let works: Vec<_> =
+        dispatches.iter().filter_map(|dispatch| dispatch.work(step.dims, step.context)).collect();
+    let moved = works.iter().map(|work| work.bytes).sum();
+    let flops = works.iter().map(|work| work.flops).sum();
     let inside = dispatches.iter().filter(|dispatch| dispatch.layer.is_some()).count();
     let mut text = format!(
-        "\ntotal    {} dispatches ({:.1} a layer), {}, {}FLOP",
+        "\ntotal    {} dispatches ({:.1} a layer), {}, {}FLOP\n",
         dispatches.len(),
         inside as f64 / f64::from(plan.model.layers.max(1)),
         bytes(moved),
         count(flops)
     );
-    match step.predict(plan, program) {
-        Some(each) => {
-            let ms = each.iter().map(|prediction| prediction.us).sum::<f64>() / 1e3;
-            let _ = write!(text, "; predicted {ms:.2} ms on the device");
-        }
-        None => {
-            text += "\n         no time is predicted: the device was not measured, which \
-                     `quarrel devices --measure` does";
-        }
-    }
-    text + "\n"
+    let Some(predicted) = predicted else {
+        text += "         no time is predicted: the device was not measured, which `quarrel devices \
+                 --measure` does\n";
+        return text;
+    };
+    let us: f64 = predicted.iter().map(|each| each.us).sum();
+    let rate = f64::from(step.dims.tokens) / us.max(f64::MIN_POSITIVE) * 1e6;
+    let _ = writeln!(text, "         predicted {:.3} ms: {rate:.0} tokens/s", us / 1e3);
+    let bounds =
+        [Bound::Dispatch, Bound::Memory, Bound::Workgroups, Bound::Arithmetic, Bound::Matrices];
+    let share = |bound: Bound| {
+        let of_bound = predicted.iter().filter(|each| each.bound == bound);
+        let share = 100.0 * of_bound.map(|each| each.us).sum::<f64>() / us.max(f64::MIN_POSITIVE);
+        (share >= 0.5).then(|| format!("{} {share:.0}%", bound.name()))
+    };
+    let shares: Vec<String> = bounds.into_iter().filter_map(share).collect();
+    let _ = writeln!(text, "         by what bounds it: {}", shares.join(", "));
+    text
 }
 
 /// The fusions of a program that were declined: each with the first pair of values it is about.
@@ -162,38 +174,6 @@ fn declined(plan: &Plan, phase: Phase) -> String {
         true => text,
         false => format!("\nkept apart\n{text}"),
     }
-}
-
-fn memory(plan: &Plan) -> String {
-    let mut text = String::from("\nmemory\n");
-    let roles = [
-        ("weights", BufferRole::Weights),
-        ("states", BufferRole::State),
-        ("activations", BufferRole::Activation),
-        ("inputs and results", BufferRole::Io),
-    ];
-    for (name, role) in roles {
-        let buffers = plan.buffers.iter().filter(|buffer| buffer.role == role).count();
-        let whole = bytes(plan.bytes_of(role));
-        let s = if buffers == 1 { "" } else { "s" };
-        let kv = match (role, plan.options.state) {
-            (BufferRole::State, Some(format)) => format!(", keys and values in {}", format.name()),
-            _ => String::new(),
-        };
-        let _ = writeln!(text, "  {name:<18} {whole:>9} in {buffers} buffer{s}{kv}");
-    }
-    for buffer in plan.buffers.iter().filter(|buffer| buffer.role == BufferRole::Activation) {
-        let tenants = buffer.tenants.len();
-        let alone: u64 = buffer.tenants.iter().map(|tenant| tenant.bytes).sum();
-        let _ = writeln!(
-            text,
-            "    {:<16} {:>9} holds {tenants} values one after another ({} without reuse)",
-            buffer.name,
-            bytes(buffer.bytes),
-            bytes(alone)
-        );
-    }
-    text
 }
 
 #[cfg(test)]

@@ -89,7 +89,11 @@ fn name(shape: &Shape) -> String {
         Columns::Across => format!("across-{tokens}x{rows}-{tile}-{threads}"),
         Columns::Held => format!("held-{tokens}x{rows}-{tile}-{threads}"),
         Columns::Fetched(fetched) => {
-            format!("ahead{}-{tokens}x{rows}-{tile}-{threads}", fetched.ahead)
+            let shared = match fetched.share {
+                1 => String::new(),
+                share => format!("-shared{share}"),
+            };
+            format!("ahead{}-{tokens}x{rows}-{tile}-{threads}{shared}", fetched.ahead)
         }
     }
 }
