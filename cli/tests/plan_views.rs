@@ -120,6 +120,18 @@ fn changes_are_predicted() {
     for change in ["split=1", "split=4", "no-coop", "subgroup=64", "chunk=64"] {
         has(&what_if(&[change]).json(), &["changes", "us", "dispatches", "kernels"]);
     }
+    // Another variant of a product, by the key and a name that the plan gives.
+    let plan = bench.run(&[&shape[..], &["--json"]].concat()).json();
+    let mut choices = plan["kernels"].as_array().unwrap().iter().map(|kernel| &kernel["choice"]);
+    let several = |choice: &&Value| choice["alternatives"].as_array().is_some_and(|a| a.len() > 1);
+    let choice = choices.find(several).unwrap();
+    let (key, taken) = (choice["key"].as_str().unwrap(), &choice["chosen"]);
+    let mut names = choice["alternatives"].as_array().unwrap().iter().map(|other| &other["name"]);
+    let other = names.find(|name| *name != taken).unwrap().as_str().unwrap();
+    has(&what_if(&[format!("variant={key}:{other}").as_str()]).json(), &["us", "kernels"]);
+    what_if(&[format!("variant={key}:parrot").as_str()]).refused(&["parrot", other]);
+    what_if(&["variant=parrot:1"]).refused(&["parrot", key]);
+    what_if(&["variant=parrot"]).refused(&["KEY:NAME"]);
     what_if(&["fuse=h,x"]).refused(&["cannot be computed by one kernel", "fuse-prologue"]);
     what_if(&["parrot"]).refused(&["parrot", "split=N"]);
     what_if(&["split=0"]).refused(&["split", "1 to 64"]);

@@ -105,14 +105,13 @@ fn attention() {
         Block { softcap: Some(2.0), alibi: Some(8.0), ..of(96, 2, 1) },
         Block { alibi: Some(8.0), window: Some(100), ..of(48, 5, 1) },
         of(128, 1, 1),
-        of(256, 2, 1),
         of(16, 4, 21),
         of(32, 8, 16),
     ];
-    let blocks = blocks.iter().filter(|block| block.head <= if software() { 48 } else { 256 });
+    let blocks = blocks.iter().filter(|block| block.head <= if software() { 48 } else { 128 });
     let parts = [chunks(100, 100), chunks(33, 32), vec![DECODE], chunks(40, 21)].concat();
     let states = [StateFormat::F16, StateFormat::F32].into_iter().cycle();
-    for (block, state) in blocks.zip(states).take(if matrices() { 10 } else { 2 }) {
+    for (block, state) in blocks.zip(states).take(if matrices() { 9 } else { 2 }) {
         let options = PlanOptions {
             context: 200,
             chunk: 100,

@@ -103,8 +103,8 @@ pub(crate) struct Args {
     #[arg(long,
           conflicts_with_all = ["kernel", "emit", "stage", "trace_passes", "save", "explain"])]
     barriers: bool,
-    /// Compile again with a change, and show what it is predicted to bring: fuse=A,B, split=N,
-    /// no-fuse, no-coop, subgroup=N, ctx=N, chunk=N or slots=N (repeatable)
+    /// Compile again with a change, and show what it is predicted to bring: fuse=A,B,
+    /// variant=KEY:NAME, split=N, no-fuse, no-coop, subgroup=N, ctx=N, chunk=N or slots=N (repeatable)
     #[arg(long, value_name = "CHANGE", conflicts_with_all = ["kernel", "emit", "stage",
           "trace_passes", "save", "explain", "barriers", "saved"])]
     what_if: Vec<String>,

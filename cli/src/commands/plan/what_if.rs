@@ -68,6 +68,16 @@ fn apply(
             let pair = plan.pair(phase, a, b).map_err(|error| CliError::User(error.to_string()))?;
             options.together.push(pair);
         }
+        "variant" => {
+            // The compiler knows which keys and names there are, and says so.
+            let (key, name) = value.rsplit_once(':').ok_or_else(|| {
+                CliError::user(
+                    "--what-if variant needs a kernel's key and a name: variant=KEY:NAME. `choice` in \
+                     `quarrel plan MODEL --json` has both",
+                )
+            })?;
+            options.choices.insert(key.into(), name.into());
+        }
         "split" => options.split = Some(number(64)?),
         "no-fuse" => options.fuse = false,
         "no-coop" => device.matrix_shapes.clear(),
@@ -80,7 +90,7 @@ fn apply(
         "slots" => options.slots = number(256)?,
         _ => {
             return Err(CliError::User(format!(
-                "{change:?} is no change: fuse=A,B, split=N, no-fuse, no-coop, subgroup=N, ctx=N, \
+                "{change:?} is no change: fuse=A,B, variant=KEY:NAME, split=N, no-fuse, no-coop, subgroup=N, ctx=N, \
                  chunk=N and slots=N are"
             )));
         }
