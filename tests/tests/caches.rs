@@ -14,8 +14,8 @@ use quarrel_tests::feed::{Part, chunks, plan_for, plan_logits, reference_logits,
 use quarrel_tests::little::{Block, VOCABULARY};
 use quarrel_tests::weights::RandomWeights;
 
-/// Relative L2 distance where keys and values are in 8 bits. Measured on llvmpipe: 2e-6; but an
-/// element between two steps may be rounded to either, which in a short context is a thousandth.
+/// Relative L2 distance where keys and values are in 8 bits. Measured on llvmpipe: 5.5e-4 at most, in
+/// most tests 2e-6: an element between two steps may be rounded to either.
 const WITHIN_Q8: f64 = 2e-3;
 
 /// The same where they are F16 and F32, for which see `kernels.rs`.
@@ -142,8 +142,9 @@ fn windows_come_round() {
 }
 
 /// The same where prompts may be multiplied by cooperative matrices, in F16: rows of keys and values
-/// that wrap within a chunk, and states that matrices do not take. The tolerance is that of
-/// `matrices.rs`.
+/// that wrap within a chunk, and states that matrices do not take. Measured on llvmpipe with matrices
+/// of 8 x 8: 5.6e-4 for F16, as in `matrices.rs`; 2.2e-3 in 8 bits, because keys and values that
+/// matrices have rounded go to the other of two steps one time in dozens.
 #[test]
 fn by_matrices() {
     let parts = [chunks(200, 40), vec![DECODE; 2], chunks(30, 40), vec![DECODE]].concat();
@@ -155,7 +156,13 @@ fn by_matrices() {
     ];
     for (block, state) in &blocks {
         let options = PlanOptions { precision: Precision::Auto, ..options(300, 40, *state) };
-        check(block, &options, &parts, WITHIN_Q8);
+        let within = match (gpu().facts().matrix_shapes.is_empty(), state) {
+            (true, StateFormat::Q8) => WITHIN_Q8,
+            (true, _) => WITHIN_F16,
+            (false, StateFormat::Q8) => 5e-3,
+            (false, _) => 1e-3,
+        };
+        check(block, &options, &parts, within);
     }
 }
 
