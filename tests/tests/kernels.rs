@@ -6,6 +6,7 @@
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::StateFormat;
 use quarrel_ir::plan::{BufferRole, Phase, PlanOptions, Precision};
+use quarrel_kernels::product::multiplies_integers;
 use quarrel_reference::{Interpreter, StepInputs};
 use quarrel_tests::architectures::draw;
 use quarrel_tests::differ::{Runner, gpu, relative_l2};
@@ -86,6 +87,32 @@ fn products_by_matrices() {
         let found = distance(&little, &options, 0, &parts);
         println!("{format:?} by matrices: {found:.1e}");
         assert!(found < within, "{found}: {little:?}");
+    }
+}
+
+/// The same with x in integers of 16 bits, which GPUs multiply with weights that are bytes. Rounding x
+/// so is 2e-5 of a row of normally distributed elements.
+#[test]
+fn products_by_integers() {
+    let options = PlanOptions { precision: Precision::Auto, chunk: 3, out_rows: 3, ..counted() };
+    let parts = [chunks(6, 3), chunks(4, 2), vec![DECODE; 3]].concat();
+    let formats = Format::ALL.into_iter().filter(|format| multiplies_integers(*format));
+    for (index, format) in (0u64..).zip(formats) {
+        let other = [Format::Q6_K, Format::Q8_0, Format::Q4_K][index as usize % 3];
+        // Rows that a lane reads in one turn, and some that are staged in parts.
+        for columns in [1024 + 256 * (index % 3), 6144 + 256 * index] {
+            let little = Little::new(Format::F32, 256)
+                .line("u = linear(h, \"up\")")
+                .line("x = rms_norm(u, \"norm\", 0.00001)")
+                .line("logits = linear(x, \"a\") + linear(x, \"b\") + linear(u, \"a\")")
+                .matrix("up", Format::Q4_1, columns, 256)
+                .tensor("norm.weight", Format::F32, &[columns])
+                .matrix("a", format, 28, columns)
+                .matrix("b", other, 28, columns);
+            let found = distance(&little, &options, 0, &parts);
+            println!("{format:?}, {columns} columns, by integers: {found:.1e}");
+            assert!(found < 1e-4, "{found}: {little:?}");
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Op, RopeStyle, RunDim, ValueId, WeightRows};
 use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place, Precision};
 use quarrel_kernels::product::{
-    Columns, Experts, Group, PART_ROWS, Product, Rows, epilogue_sum, segment_prefix,
+    Columns, Experts, Group, PART_ROWS, Product, Rows, Staging, epilogue_sum, multiplies_integers,
+    segment_prefix,
 };
 use quarrel_kernels::row_program::{RowProgram, parameters};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,11 +31,11 @@ pub fn lower(
     let dim = context.rows(product.linears().next().unwrap_or(product.x));
     let needs = needs(context, product, &segments, &prologue, dim);
     let cost = cost(context, region, product, &segments);
-    let ((shape, staged), choice) =
+    let ((shape, staging), choice) =
         variants::product(context.device, context.options, &needs, &segments.formats, &cost)?;
     let summed = experts.is_some_and(|experts| experts.sum.is_some());
     // A sum goes through other rows of x for each expert.
-    let staged = staged && !summed;
+    let staging = if summed { Staging::No } else { staging };
     let mut emitter = context.emitter(region, prologue);
     for (index, (matrix, part)) in segments.distinct().into_iter().enumerate() {
         for (range, binding) in matrix.plane_bindings(part, &segment_prefix(index)) {
@@ -60,7 +61,7 @@ pub fn lower(
             summed,
         }),
         prologue: row_program,
-        staged,
+        staging,
         bindings: Vec::new(),
         functions: String::new(),
     };
@@ -81,7 +82,16 @@ pub fn lower(
         grid,
         cost,
         choice: Some(choice),
-        note: staged.then(|| "x is computed once a workgroup and kept in workgroup memory".into()),
+        note: match staging {
+            Staging::No => None,
+            Staging::Floats => {
+                Some("x is computed once a workgroup and kept in workgroup memory".into())
+            }
+            Staging::Integers => Some(
+                "x is computed once a workgroup and kept in workgroup memory, as integers of 16 bits that are multiplied with weights as bytes"
+                    .into(),
+            ),
+        },
     })
 }
 
@@ -97,6 +107,7 @@ fn needs(
     let computed = split.is_some_and(|split| split.in_place)
         || prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
     let statistics = prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_)));
+    let auto = context.options.precision == Precision::Auto;
     // A product has a linear, and each linear a matrix and a segment.
     shapes::ProductNeeds {
         format: segments.formats[0],
@@ -116,9 +127,8 @@ fn needs(
             _ => context.options.step_tokens(),
         },
         experts: product.experts.is_some(),
-        matrices: context.options.precision == Precision::Auto
-            && product.experts.is_none()
-            && !statistics,
+        matrices: auto && product.experts.is_none() && !statistics,
+        integers: auto && segments.formats.iter().all(|format| multiplies_integers(*format)),
         statistics,
     }
 }

@@ -110,6 +110,11 @@ impl Kernel {
     pub fn multiplies_matrices(&self) -> bool {
         self.wgsl.contains("coop_mat")
     }
+
+    /// Whether it multiplies x, rounded to integers, with weights that are bytes.
+    pub fn multiplies_integers(&self) -> bool {
+        self.wgsl.contains("dot4I8Packed")
+    }
 }
 
 impl Plan {

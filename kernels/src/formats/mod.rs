@@ -5,7 +5,9 @@
 //! - `fn $unit(raw: $raw, i: u32) -> vec4<f32>`: elements `4 i .. 4 i + 4` of it, before scaling;
 //! - where [`Snippet::scaled`], `fn $scale(raw: $raw, i: u32) -> f32`, and where [`Snippet::offset`],
 //!   `fn $offset(raw: $raw, i: u32) -> f32`: an element of unit `i` is `unit · scale + offset`. Both
-//!   are the same for each [`Snippet::group`] units.
+//!   are the same for each [`Snippet::group`] units;
+//! - where [`Snippet::centre`], `fn $bytes(raw: $raw, i: u32) -> u32`: the unit's elements before
+//!   scaling as four signed bytes, each more than the element by the centre.
 //!
 //! Planes are bound under the names `$p0`, `$p1`, …. The first one of formats other than F32 is read
 //! by `fn $four(i: u32) -> vec4<u32>`, which [`Words`] defines.
@@ -24,6 +26,8 @@ pub struct Snippet {
     pub scaled: bool,
     /// Whether a chunk's offset is added to elements.
     pub offset: bool,
+    /// What bytes are more than elements by, where elements are to be had as bytes.
+    pub centre: Option<u32>,
 }
 
 /// What there is beside a chunk's units.
@@ -65,6 +69,18 @@ pub const fn snippet(format: Format) -> Snippet {
         group: elements as u32 / 4,
         scaled: !matches!(beside, Nothing),
         offset: matches!(beside, ScaleAndOffset),
+        centre: centre(format),
+    }
+}
+
+/// What the bytes of a format's units are more than its elements by, where there are bytes.
+const fn centre(format: Format) -> Option<u32> {
+    match format {
+        Format::Q4_1 | Format::Q5_1 | Format::Q8_0 | Format::Q4_K | Format::Q5_K => Some(0),
+        Format::Q4_0 => Some(8),
+        Format::Q5_0 => Some(16),
+        Format::Q6_K => Some(32),
+        _ => None,
     }
 }
 

@@ -3,8 +3,8 @@ fn $load(chunk: u32) -> $raw {
     let d = unpack2x16float($p1[chunk >> 1u]);
     return $raw($four(chunk), select(d.x, d.y, (chunk & 1u) == 1u));
 }
-fn $unit(raw: $raw, i: u32) -> vec4<f32> {
-    let nibbles = (raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
-    return vec4<f32>(unpack4xU8(nibbles)) - 8.0;
+fn $bytes(raw: $raw, i: u32) -> u32 {
+    return (raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
 }
+fn $unit(raw: $raw, i: u32) -> vec4<f32> { return vec4<f32>(unpack4xU8($bytes(raw, i))) - 8.0; }
 fn $scale(raw: $raw, i: u32) -> f32 { return raw.d; }

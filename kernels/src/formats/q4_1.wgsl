@@ -1,8 +1,8 @@
 struct $raw { q: vec4<u32>, d: u32 }
 fn $load(chunk: u32) -> $raw { return $raw($four(chunk), $p1[chunk]); }
-fn $unit(raw: $raw, i: u32) -> vec4<f32> {
-    let nibbles = (raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
-    return vec4<f32>(unpack4xU8(nibbles));
+fn $bytes(raw: $raw, i: u32) -> u32 {
+    return (raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
 }
+fn $unit(raw: $raw, i: u32) -> vec4<f32> { return vec4<f32>(unpack4xU8($bytes(raw, i))); }
 fn $scale(raw: $raw, i: u32) -> f32 { return unpack2x16float(raw.d).x; }
 fn $offset(raw: $raw, i: u32) -> f32 { return unpack2x16float(raw.d).y; }

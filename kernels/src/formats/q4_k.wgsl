@@ -3,9 +3,10 @@ fn $load(chunk: u32) -> $raw {
     let s = $p1[chunk >> 1u] >> ((chunk & 1u) * 16u);
     return $raw($four(chunk), s, $p2[chunk >> 3u]);
 }
-fn $unit(raw: $raw, i: u32) -> vec4<f32> {
-    return vec4<f32>(unpack4xU8((raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu));
+fn $bytes(raw: $raw, i: u32) -> u32 {
+    return (raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
 }
+fn $unit(raw: $raw, i: u32) -> vec4<f32> { return vec4<f32>(unpack4xU8($bytes(raw, i))); }
 fn $scale(raw: $raw, i: u32) -> f32 { return unpack2x16float(raw.d).x * f32(raw.s & 255u); }
 fn $offset(raw: $raw, i: u32) -> f32 {
     return -unpack2x16float(raw.d).y * f32((raw.s >> 8u) & 255u);

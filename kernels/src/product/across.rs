@@ -13,7 +13,7 @@ impl Product {
     /// Statements that say which rows of x a thread has, `n_T`, and store what the prologue computes
     /// for others.
     pub(super) fn across_prologue(&self) -> String {
-        debug_assert!(self.prologue.statistics.is_empty() && !self.staged, "threads do not meet");
+        debug_assert!(self.prologue.statistics.is_empty() && !self.staged(), "threads do not meet");
         let threads = self.shape.threads;
         let mut text = String::new();
         for t in 0..self.shape.held_tokens() {

@@ -1,7 +1,7 @@
 //! The loop over the columns: what a subgroup does for each block of weight rows that it holds.
 
 use super::text::X;
-use super::{Columns, Product, segment_prefix};
+use super::{Columns, Product, Staging, segment_prefix};
 use crate::formats::snippet;
 use std::fmt::Write;
 
@@ -116,6 +116,9 @@ impl Product {
     /// What a chunk's units from `first` on that share a scale add to the sums; `known` is `first`
     /// where it is a number.
     fn group_text(&self, from: X<'_>, index: usize, first: &str, known: Option<u32>) -> String {
+        if let (Staging::Integers, X::Staged(chunk)) = (self.staging, from) {
+            return self.integer_group_text(chunk, index, first, known);
+        }
         let (p, form) = (segment_prefix(index), snippet(self.segments[index]));
         let mut text = String::new();
         if form.scaled {
@@ -126,24 +129,7 @@ impl Product {
                 let _ = writeln!(text, "            var total_{t} = 0.0;");
             }
         }
-        match known {
-            Some(first) if self.shape.unrolled() || form.group == 1 => {
-                for i in first..first + form.group {
-                    text += &braced(&self.unit_text(from, index, &format!("{i}u")), true);
-                }
-            }
-            _ => {
-                let end = match known {
-                    Some(first) => format!("{}u", first + form.group),
-                    None => format!("{first} + {}u", form.group),
-                };
-                let body = self.unit_text(from, index, "i");
-                let _ = write!(
-                    text,
-                    "            for (var i = {first}; i < {end}; i++) {{\n{body}            }}\n"
-                );
-            }
-        }
+        text += &self.units_text(first, known, form.group, |i| self.unit_text(from, index, i));
         if form.scaled {
             for r in 0..self.shape.rows {
                 let _ = writeln!(text, "            let scale_{r} = {p}scale(raw_{r}, {first});");
@@ -159,6 +145,31 @@ impl Product {
             });
         }
         text
+    }
+
+    /// What `unit` says for each of the `group` units from `first` on, written out or in a loop.
+    pub(super) fn units_text(
+        &self,
+        first: &str,
+        known: Option<u32>,
+        group: u32,
+        unit: impl Fn(&str) -> String,
+    ) -> String {
+        match known {
+            Some(first) if self.shape.unrolled() || group == 1 => {
+                (first..first + group).map(|i| braced(&unit(&format!("{i}u")), true)).collect()
+            }
+            _ => {
+                let end = match known {
+                    Some(first) => format!("{}u", first + group),
+                    None => format!("{first} + {group}u"),
+                };
+                let body = unit("i");
+                format!(
+                    "            for (var i = {first}; i < {end}; i++) {{\n{body}            }}\n"
+                )
+            }
+        }
     }
 
     /// What unit `i` of a chunk adds to a group's sums.

@@ -53,7 +53,7 @@ impl Product {
         let units = self.segments[0].packing().chunk as u32 / 4;
         fetched
             .staged
-            .filter(|_| self.staged)
+            .filter(|_| self.staged())
             .map(|turns| turns * fetched.together() * fetched.ahead * units)
     }
 
@@ -65,13 +65,9 @@ impl Product {
         let mut text =
             format!("        if (turn % {turns}u == 0u) {{\n        workgroupBarrier();\n");
         for t in 0..self.shape.tokens {
-            let _ = writeln!(
-                text,
-                "        for (var j = tid; j < min({window}u, VECTORS - turn / {turns}u * {window}u); j += {}u) {{ staged[{}] = pre(n_{t}, turn / {turns}u * {window}u + j{}); }}",
-                self.shape.threads,
-                self.staged_place(t, "j"),
-                self.prologue.all_arguments(&format!("_{t}"))
-            );
+            let from = format!("turn / {turns}u * {window}u + ");
+            let vectors = format!("min({window}u, VECTORS - turn / {turns}u * {window}u)");
+            let _ = write!(text, "        {}", self.stage_loop(t, &from, &vectors));
         }
         text + "        workgroupBarrier();\n        }\n"
     }

@@ -8,11 +8,13 @@ mod across;
 mod blocks;
 mod fetched;
 mod held;
+mod integers;
 mod matrix;
 mod rows;
 mod text;
 
 pub use fetched::Fetched;
+pub use integers::{Staging, multiplies_integers};
 pub use matrix::Matrices;
 pub use rows::{epilogue_sum, unit_place};
 
@@ -43,9 +45,9 @@ pub struct Product {
     /// Vectors of four of what the first workgroup along the weights stores besides: a function
     /// `aside_I(n, j, s…)` in the prologue each.
     pub aside: Vec<u32>,
-    /// Whether x is computed once a workgroup and kept in workgroup memory: all of it or, where
-    /// weights are read ahead, as much as [`Fetched::staged`] turns use at a time.
-    pub staged: bool,
+    /// Whether x is computed once a workgroup and kept in workgroup memory, and how: all of it or,
+    /// where weights are read ahead, as much as [`Fetched::staged`] turns use at a time.
+    pub staging: Staging,
     /// All bindings; planes of segment i are named by [`segment_prefix`].
     pub bindings: Vec<Binding>,
     /// WGSL functions that prologue and epilogue call, with the epilogues `post_G` themselves.
@@ -189,19 +191,22 @@ impl Product {
         if let Columns::Matrices(matrices) = self.shape.columns {
             return matrices.workgroup_bytes();
         }
-        let stage = if self.staged { 4 * self.staged_vectors() } else { 0 };
         let reduced = match self.prologue.statistics.is_empty() {
             true => 0,
             false => self.shape.threads.div_ceil(4),
         };
         let sums = self.shares() * self.shape.tokens * self.shape.tile;
-        4 * (sums + stage + reduced) + self.held_bytes()
+        4 * (sums + self.staged_words() + reduced) + self.held_bytes()
     }
 
     /// The kernel's text.
     pub fn shader(&self) -> Shader {
         let Shape { tokens, rows, tile, threads, columns } = self.shape;
-        let staged = if self.staged { ", x staged" } else { "" };
+        let staged = match self.staging {
+            Staging::No => "",
+            Staging::Floats => ", x staged",
+            Staging::Integers => ", x staged in integers",
+        };
         let unrolled = if self.shape.unrolled() { ", unrolled" } else { "" };
         let how = match columns {
             Columns::Held => ", x in registers".to_string(),

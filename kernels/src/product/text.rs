@@ -1,7 +1,7 @@
 //! The text of a product kernel: what fills the template's holes. The loop over the columns is in
 //! `blocks.rs`, which rows of the weights a tile takes in `rows.rs`.
 
-use super::{Columns, Experts, PART_ROWS, Product, segment_prefix};
+use super::{Columns, Experts, PART_ROWS, Product, Staging, segment_prefix};
 use crate::formats::snippet;
 use crate::shader::declare;
 use crate::template::fill;
@@ -44,10 +44,7 @@ impl Product {
             Columns::Held => {
                 format!("var<workgroup> shares: array<f32, {}>;", self.held_bytes() / 4)
             }
-            _ if self.staged => {
-                format!("var<workgroup> staged: array<vec4<f32>, {}>;", self.staged_vectors())
-            }
-            _ => String::new(),
+            _ => self.stage_text(),
         };
         let mut helpers = if self.experts.is_some() {
             "var<private> expert: u32;\n".to_string()
@@ -128,15 +125,11 @@ impl Product {
                     "    if (tile == 0u) {{ for (var j = tid; j < {vectors}u; j += {threads}u) {{ aside_{index}(n_{t}, j{arguments}); }} }}"
                 );
             }
-            if self.staged && self.window().is_none() {
-                let _ = writeln!(
-                    text,
-                    "    for (var j = tid; j < VECTORS; j += {threads}u) {{ staged[{}] = pre(n_{t}, j{arguments}); }}",
-                    self.staged_place(t, "j")
-                );
+            if self.window().is_none() {
+                let _ = write!(text, "    {}", self.stage_loop(t, "", "VECTORS"));
             }
         }
-        if self.staged && self.window().is_none() {
+        if self.staged() && self.window().is_none() {
             text.push_str("    workgroupBarrier();\n");
         }
         if self.shape.columns == Columns::Held {
@@ -164,9 +157,14 @@ impl Product {
         format!("pre(n_{t}, {j}{})", self.prologue.all_arguments(&format!("_{t}")))
     }
 
+    /// Whether x is in workgroup memory.
+    pub(super) fn staged(&self) -> bool {
+        self.staging != Staging::No
+    }
+
     /// Where all rows take x from, if nothing else is said.
     pub(super) fn usual(&self) -> X<'static> {
-        if self.staged && self.window().is_none() { X::Staged("c") } else { X::Computed }
+        if self.staged() && self.window().is_none() { X::Staged("c") } else { X::Computed }
     }
 
     /// WGSL for vector `i` of the `units` that chunk `c` of token `t`'s row of x has.

@@ -7,7 +7,7 @@ use crate::lower::shapes::{self, ProductNeeds};
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::plan::{Choice, Cost, PlanOptions, Work};
-use quarrel_kernels::product::{Columns, Matrices, Shape};
+use quarrel_kernels::product::{Columns, Matrices, Shape, Staging};
 
 /// Rows of x and of weights that a subgroup holds, and blocks of such rows of a workgroup, of GPUs:
 /// of one row of x,
@@ -21,7 +21,7 @@ const SOFT_ONE: [(u32, u32, u32); 6] =
 /// and of many.
 const SOFT_MANY: [(u32, u32, u32); 3] = [(4, 8, 4), (2, 12, 4), (4, 12, 2)];
 
-/// Tile sizes of a product, and whether x is staged.
+/// Tile sizes of a product, and how x is staged.
 ///
 /// # Errors
 /// If the user asks for a variant that there is not.
@@ -31,13 +31,14 @@ pub fn product(
     needs: &ProductNeeds,
     formats: &[Format],
     cost: &Cost,
-) -> Result<((Shape, bool), Choice), CompileError> {
+) -> Result<((Shape, Staging), Choice), CompileError> {
     let usual = shapes::product(device, needs);
     let mut all = vec![usual];
     let software = device.kind == DeviceKind::Cpu;
     let many = needs.tokens >= shapes::MANY_ROWS;
     if many && !software {
-        all.extend(shapes::by_matrices(device, needs).into_iter().map(|shape| (shape, false)));
+        let shapes = shapes::by_matrices(device, needs).into_iter();
+        all.extend(shapes.map(|shape| (shape, Staging::No)));
     }
     let plain: &[(u32, u32, u32)] = match (software, needs.tokens) {
         (true, 1) => &SOFT_ONE,
@@ -50,10 +51,13 @@ pub fn product(
     let matrices = matches!(usual.0.columns, Columns::Matrices(_));
     let plain = if matrices { plain.split_at(plain.len() - 1).1 } else { plain };
     all.extend(plain.iter().map(|sizes| shapes::product_of(device, needs, *sizes)));
-    let candidate = |(shape, staged): &(Shape, bool)| Candidate {
-        name: name(shape),
-        shape: (*shape, *staged),
-        us: predicted_us(device, &launched(needs, cost, shape, *staged)),
+    if usual.1 == Staging::Integers {
+        all.push(shapes::product(device, &ProductNeeds { integers: false, ..*needs }));
+    }
+    let candidate = |(shape, staging): &(Shape, Staging)| Candidate {
+        name: name(shape, *staging),
+        shape: (*shape, *staging),
+        us: predicted_us(device, &launched(needs, cost, shape, *staging)),
         changes_others: false,
     };
     choose(options, key(needs, formats), all.iter().map(candidate).collect())
@@ -77,7 +81,7 @@ fn key(needs: &ProductNeeds, formats: &[Format]) -> String {
     key
 }
 
-fn name(shape: &Shape) -> String {
+fn name(shape: &Shape, staging: Staging) -> String {
     let Shape { tokens, rows, tile, threads, columns } = *shape;
     match columns {
         Columns::Matrices(matrices) => {
@@ -93,12 +97,13 @@ fn name(shape: &Shape) -> String {
                 1 => String::new(),
                 share => format!("-shared{share}"),
             };
-            format!("ahead{}-{tokens}x{rows}-{tile}-{threads}{shared}", fetched.ahead)
+            let whole = if staging == Staging::Integers { "-integers" } else { "" };
+            format!("ahead{}-{tokens}x{rows}-{tile}-{threads}{shared}{whole}", fetched.ahead)
         }
     }
 }
 
-fn launched(needs: &ProductNeeds, cost: &Cost, shape: &Shape, staged: bool) -> Launched {
+fn launched(needs: &ProductNeeds, cost: &Cost, shape: &Shape, staging: Staging) -> Launched {
     let tokens = u64::from(needs.tokens);
     let [tile, threads, of_tile] = [shape.tile, shape.threads, shape.tokens].map(u64::from);
     let times = tokens.div_ceil(of_tile);
@@ -119,7 +124,7 @@ fn launched(needs: &ProductNeeds, cost: &Cost, shape: &Shape, staged: bool) -> L
     // Each workgroup reads its rows of x, or each of its blocks of rows does; and its weights.
     let blocks = match shape.columns {
         Columns::Matrices(_) => 1,
-        _ if staged => 1,
+        _ if staging != Staging::No => 1,
         _ => (tile / u64::from(shape.rows.max(1))).max(1),
     };
     let x = work.workgroups * blocks * of_tile * needs.columns * 4;
