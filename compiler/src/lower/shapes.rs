@@ -151,37 +151,39 @@ fn few_rows(needs: &ProductNeeds) -> bool {
 /// Elements of a chunk from which on lanes would read x far apart from each other.
 const FAR_APART: usize = 16;
 
-/// Rows of x and of weights of a workgroup, how many subgroups share each, columns of a step, and
-/// steps that workgroup memory holds.
-type Tile = (u32, u32, (u32, u32), u32, u32);
+/// Rows of x and of weights of a workgroup, how many subgroups share each, columns of a step, steps that
+/// workgroup memory holds, and steps that are read ahead.
+type Tile = (u32, u32, (u32, u32), u32, u32, u32);
 
 /// Tiles by cooperative matrices, largest first; of tiles that give as many workgroups, those that
 /// are predicted to be faster first.
-const TILES: [Tile; 7] = [
-    (128, 128, (4, 2), 32, 2),
-    (128, 128, (2, 2), 32, 2),
-    (128, 128, (4, 2), 32, 1),
-    (128, 128, (4, 2), 64, 1),
-    (128, 256, (2, 4), 32, 1),
-    (64, 64, (2, 2), 32, 2),
-    (32, 64, (1, 4), 32, 2),
+const TILES: [Tile; 9] = [
+    (128, 128, (4, 2), 32, 2, 2),
+    (128, 128, (4, 2), 32, 2, 1),
+    (128, 128, (2, 2), 32, 2, 1),
+    (128, 128, (4, 2), 64, 1, 1),
+    (128, 256, (2, 4), 32, 1, 1),
+    (64, 64, (2, 2), 32, 2, 2),
+    (64, 64, (2, 2), 32, 2, 1),
+    (32, 64, (1, 4), 32, 2, 2),
+    (32, 64, (1, 4), 32, 2, 1),
 ];
 /// The same for up to 32 rows of x: steps are long, because the weights come from memory.
 const TILES_32: [Tile; 5] = [
-    (32, 64, (2, 4), 128, 1),
-    (32, 32, (2, 2), 128, 1),
-    (32, 16, (2, 1), 128, 1),
-    (32, 16, (2, 1), 64, 1),
-    (32, 64, (1, 4), 32, 1),
+    (32, 64, (2, 4), 128, 1, 1),
+    (32, 32, (2, 2), 128, 1, 1),
+    (32, 16, (2, 1), 128, 1, 1),
+    (32, 16, (2, 1), 64, 1, 1),
+    (32, 64, (1, 4), 32, 1, 1),
 ];
 
 /// The same for up to 16: more workgroups fit on a processor, so more is read ahead of them.
 const TILES_16: [Tile; 5] = [
-    (16, 64, (1, 4), 128, 1),
-    (16, 32, (1, 2), 128, 1),
-    (16, 16, (1, 1), 128, 1),
-    (16, 16, (1, 1), 64, 1),
-    (16, 64, (1, 4), 32, 1),
+    (16, 64, (1, 4), 128, 1, 1),
+    (16, 32, (1, 2), 128, 1, 1),
+    (16, 16, (1, 1), 128, 1, 1),
+    (16, 16, (1, 1), 64, 1, 1),
+    (16, 64, (1, 4), 32, 1, 1),
 ];
 
 /// Tile sizes of a product by cooperative matrices, where the device and the product allow them.
@@ -201,13 +203,14 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
 pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<product::Shape> {
     let subgroup = device.subgroup_size;
     let Some(size) = matrix_size(device).filter(|_| needs.matrices) else { return Vec::new() };
-    let made = |&(tokens, tile, subgroups, depth, buffers): &Tile| {
+    let made = |&(tokens, tile, subgroups, depth, buffers, ahead): &Tile| {
         let held = (tokens / size / subgroups.0, tile / size / subgroups.1);
         let vectors = device.backend == "vulkan";
         let weights_once = needs.tokens > tokens;
-        let matrices = Matrices { size, subgroups, held, depth, buffers, vectors, weights_once };
+        let matrices =
+            Matrices { size, subgroups, held, depth, buffers, ahead, vectors, weights_once };
         let threads = subgroups.0 * subgroups.1 * subgroup;
-        let fits = needs.columns.is_multiple_of(u64::from(depth))
+        let fits = needs.columns.is_multiple_of(u64::from(depth * ahead))
             && held.0.min(held.1) > 0
             && matrices.divides(threads)
             && tile.is_multiple_of(4 * needs.linears.max(1))

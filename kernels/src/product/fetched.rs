@@ -165,7 +165,7 @@ impl Product {
     }
 
     /// The segments whose structs the others of the same format use.
-    fn owners(&self) -> Vec<usize> {
+    pub(super) fn owners(&self) -> Vec<usize> {
         (0..self.segments.len()).filter(|s| self.owner(*s) == *s).collect()
     }
 

@@ -23,6 +23,8 @@ pub struct Matrices {
     /// Steps that workgroup memory holds at once: one, or two, so that one can be stored while
     /// another is multiplied.
     pub buffers: u32,
+    /// Steps that each thread reads ahead into registers: one, or two where there are two buffers.
+    pub ahead: u32,
     /// Whether workgroup memory is declared in vectors of four, which matrices are loaded from on
     /// Vulkan but not on Metal.
     pub vectors: bool,
@@ -91,7 +93,7 @@ impl Product {
             true => ("group.y", "group.x"),
             false => ("group.x", "group.y"),
         };
-        let multiplied = if matrices.buffers == 1 { "        workgroupBarrier();" } else { "" };
+        debug_assert!(matrices.ahead == 1 || matrices.buffers == 2);
         fill(
             include_str!("matrix.wgsl"),
             &[
@@ -112,16 +114,13 @@ impl Product {
                 ("functions", &format!("{}{}", self.prologue.functions, self.functions)),
                 ("threads", &number(threads)),
                 ("count", &self.count),
-                ("buffers", &number(matrices.buffers)),
                 ("tile_id", tile_id),
                 ("rows_id", rows_id),
-                ("multiplied", multiplied),
                 ("places", &self.places_text(matrices)),
                 ("aside", &self.matrix_aside_text(matrices)),
-                ("first", &self.read_text(matrices, "0u", true)),
-                ("store", &self.keep_text(matrices)),
-                ("next", &self.read_text(matrices, "next", false)),
-                ("multiply", &multiply_text(matrices)),
+                ("first", &self.first_text(matrices)),
+                ("ahead", &number(matrices.ahead)),
+                ("phases", &self.phases_text(matrices)),
                 ("subgroups", &number(matrices.subgroups.0 * matrices.subgroups.1)),
                 ("bands", &self.bands_text(matrices)),
             ],
@@ -202,88 +201,133 @@ impl Product {
         text
     }
 
-    /// Reads a thread's part of step `step` of x and of the weights.
-    fn read_text(&self, matrices: Matrices, step: &str, declare: bool) -> String {
-        let (x_parts, w_parts) = (self.x_parts(matrices), self.w_parts(matrices));
-        let vectors = matrices.depth / 4;
+    /// Declares what a thread reads ahead, reads the first steps, and stores the first one.
+    fn first_text(&self, matrices: Matrices) -> String {
+        let w_parts = self.w_parts(matrices);
         let mut text = String::new();
-        let var = if declare { "    var " } else { "        " };
-        for i in 0..x_parts {
-            let _ = writeln!(text, "{var}x_{i} = pre(n_{i}, {step} * {vectors}u + x_at);");
-        }
-        if declare {
-            for (r, u) in pairs(w_parts.rows, w_parts.together) {
-                let _ = writeln!(text, "    var w_{r}_{u}: vec4<f32>;");
+        for set in 0..matrices.ahead {
+            for i in 0..self.x_parts(matrices) {
+                let _ = writeln!(text, "    var x_{set}_{i}: vec4<f32>;");
             }
+            for owner in self.owners() {
+                let chunks = 0..self.chunks_read(owner, w_parts);
+                for (r, c) in chunks.flat_map(|c| (0..w_parts.rows).map(move |r| (r, c))) {
+                    let prefix = segment_prefix(owner);
+                    let _ = writeln!(text, "    var raw_{set}_{owner}_{r}_{c}: {prefix}raw;");
+                }
+            }
+            text += &self.read_text(matrices, &format!("min({set}u, STEPS - 1u)"), set);
         }
-        let several = self.segments.len() > 1;
-        for (r, index) in pairs(w_parts.rows, self.segments.len() as u32) {
-            let body = self.weights_text(index as usize, step, r, w_parts.together, vectors);
-            let head = match (several, index) {
-                (false, _) => "        {\n".to_string(),
-                (true, 0) => format!("        if (segment_{r} == 0u) {{\n"),
-                (true, index) => format!(" else if (segment_{r} == {index}u) {{\n"),
+        text + &self.keep_text(matrices, "0u", "0u", 0)
+    }
+
+    /// The steps of a round, of which there are as many as are read ahead.
+    fn phases_text(&self, matrices: Matrices) -> String {
+        let ahead = matrices.ahead;
+        let mut text = String::new();
+        for phase in 0..ahead {
+            let (from, into) = match (matrices.buffers, ahead) {
+                (1, _) => ("0u".to_string(), "0u".to_string()),
+                (_, 1) => ("step % 2u".to_string(), "(step + 1u) % 2u".to_string()),
+                _ => (format!("{}u", phase % 2), format!("{}u", (phase + 1) % 2)),
             };
-            let _ = write!(text, "{head}{body}        }}");
-            if index as usize + 1 == self.segments.len() {
-                text.push('\n');
-            }
-        }
-        text
-    }
-
-    /// Reads `parts` vectors of a thread's row `r` of segment `index`.
-    fn weights_text(&self, index: usize, step: &str, r: u32, parts: u32, vectors: u32) -> String {
-        let (p, format) = (segment_prefix(index), self.segments[index]);
-        let units = format.packing().chunk as u32 / 4;
-        let chunks = self.columns / (4 * units);
-        let mut text = format!("            let at = {step} * {vectors}u + w_at;\n");
-        // Either a chunk has several threads' parts, or a part has several chunks.
-        for first in (0..parts).step_by(units.min(parts) as usize) {
-            let raw = format!("raw_{first}");
-            let _ = writeln!(
+            let stored = format!("min(step + {}u, STEPS - 1u)", phase + 1);
+            text.push_str("        workgroupBarrier();\n");
+            let read = format!("min(step + {}u, STEPS - 1u)", phase + ahead);
+            text += &self.read_text(matrices, &read, phase);
+            let _ = write!(
                 text,
-                "            let {raw} = {p}load(row_{r} * {chunks}u + (at + {first}u) / {units}u);"
+                "        {{\n        let from_step = {from};\n{}        }}\n",
+                multiply_text(matrices)
             );
-            for u in first..first + units.min(parts) {
-                let unit = match units > parts {
-                    true => format!("at % {units}u + {u}u"),
-                    false => format!("{}u", u - first),
-                };
-                let value = unit_value(format, &p, &raw, &unit);
-                let _ = writeln!(text, "            w_{r}_{u} = {value};");
+            if matrices.buffers == 1 {
+                text.push_str("        workgroupBarrier();\n");
             }
+            text += &self.keep_text(matrices, &stored, &into, (phase + 1) % ahead);
         }
         text
     }
 
-    /// Puts what a thread has read into workgroup memory.
-    fn keep_text(&self, matrices: Matrices) -> String {
-        let (x_parts, w_parts) = (self.x_parts(matrices), self.w_parts(matrices));
-        let unit = matrices.unit();
+    /// Chunks of a row of a segment of `owner`'s format that a thread reads of a step.
+    fn chunks_read(&self, owner: usize, parts: WeightParts) -> u32 {
+        let units = self.segments[owner].packing().chunk as u32 / 4;
+        parts.together.div_ceil(units)
+    }
+
+    /// Reads a thread's part of step `step` of x and of the weights, as they lie in memory, into the
+    /// registers of `set`.
+    fn read_text(&self, matrices: Matrices, step: &str, set: u32) -> String {
+        let w_parts = self.w_parts(matrices);
+        let vectors = matrices.depth / 4;
+        let mut text = format!("        {{\n        let at = {step} * {vectors}u;\n");
+        for i in 0..self.x_parts(matrices) {
+            let _ = writeln!(text, "        x_{set}_{i} = pre(n_{i}, at + x_at);");
+        }
+        for r in 0..w_parts.rows {
+            text += &self.by_segment(&format!("segment_{r}"), |index| {
+                let (p, owner) = (segment_prefix(index), self.owner(index));
+                let units = self.segments[index].packing().chunk as u32 / 4;
+                let row = self.columns / (4 * units);
+                (0..self.chunks_read(owner, w_parts))
+                    .map(|c| {
+                        format!(
+                            "            raw_{set}_{owner}_{r}_{c} = {p}load(row_{r} * {row}u + (at + w_at) / {units}u + {c}u);\n"
+                        )
+                    })
+                    .collect()
+            });
+        }
+        text + "        }\n"
+    }
+
+    /// Text for each segment, where `which` says at run time which one it is.
+    fn by_segment(&self, which: &str, body: impl Fn(usize) -> String) -> String {
+        let all = self.segments.len();
         let mut text = String::new();
-        let mut four = |array: &str, at: String, value: String| {
-            if matrices.vectors {
-                let _ = writeln!(text, "        {array}[{at}] = vec4<f16>({value});");
-                return;
-            }
-            let _ = writeln!(text, "        {{\n            let half = vec4<f16>({value});");
-            let _ = writeln!(text, "            let at = {at};");
-            for (e, axis) in ["x", "y", "z", "w"].iter().enumerate() {
-                let _ = writeln!(text, "            {array}[at + {e}u] = half.{axis};");
-            }
-            text.push_str("        }\n");
-        };
+        for index in 0..all {
+            let head = match (all, index) {
+                (1, _) => "        {\n".to_string(),
+                (_, 0) => format!("        if ({which} == 0u) {{\n"),
+                _ => format!(" else if ({which} == {index}u) {{\n"),
+            };
+            let _ = write!(text, "{head}{}        }}", body(index));
+        }
+        text + "\n"
+    }
+
+    /// Puts what a thread has read of step `step` into workgroup memory.
+    fn keep_text(&self, matrices: Matrices, step: &str, into: &str, set: u32) -> String {
+        let (x_parts, w_parts) = (self.x_parts(matrices), self.w_parts(matrices));
+        let (unit, vectors) = (matrices.unit(), matrices.depth / 4);
+        let mut text = format!(
+            "        {{\n        let into = {into};\n        let at = {step} * {vectors}u + w_at;\n"
+        );
         for i in 0..x_parts {
-            let below = i * self.shape.threads / (matrices.depth / 4);
-            let at = format!("into * X_STEP + (x_row + {below}u) * STRIDE + {unit}u * x_at");
-            four("xs", at, format!("x_{i}"));
+            let below = i * self.shape.threads / vectors;
+            let place = format!("into * X_STEP + (x_row + {below}u) * STRIDE + {unit}u * x_at");
+            text += &four_text(matrices, "xs", &place, &format!("x_{set}_{i}"));
         }
-        for (r, u) in pairs(w_parts.rows, w_parts.together) {
-            let at = format!("into * W_STEP + slot_{r} * STRIDE + {unit}u * (w_at + {u}u)");
-            four("ws", at, format!("w_{r}_{u}"));
+        for r in 0..w_parts.rows {
+            text += &self.by_segment(&format!("segment_{r}"), |index| {
+                let (p, owner, format) =
+                    (segment_prefix(index), self.owner(index), self.segments[index]);
+                let units = format.packing().chunk as u32 / 4;
+                (0..w_parts.together)
+                    .map(|u| {
+                        // Either a chunk has several threads' parts, or a part has several chunks.
+                        let unit_of = match units > w_parts.together {
+                            true => format!("at % {units}u + {u}u"),
+                            false => format!("{}u", u % units),
+                        };
+                        let raw = format!("raw_{set}_{owner}_{r}_{}", u / units);
+                        let place =
+                            format!("into * W_STEP + slot_{r} * STRIDE + {unit}u * (w_at + {u}u)");
+                        four_text(matrices, "ws", &place, &unit_value(format, &p, &raw, &unit_of))
+                    })
+                    .collect()
+            });
         }
-        text
+        text + "        }\n"
     }
 
     /// Hands the sums to the epilogue, band by band.
@@ -311,6 +355,20 @@ impl Product {
         }
         text
     }
+}
+
+/// Puts four elements into workgroup memory, as halves.
+fn four_text(matrices: Matrices, array: &str, at: &str, value: &str) -> String {
+    if matrices.vectors {
+        return format!("        {array}[{at}] = vec4<f16>({value});\n");
+    }
+    let mut text = format!(
+        "        {{\n            let half = vec4<f16>({value});\n            let place = {at};\n"
+    );
+    for (e, axis) in ["x", "y", "z", "w"].iter().enumerate() {
+        let _ = writeln!(text, "            {array}[place + {e}u] = half.{axis};");
+    }
+    text + "        }\n"
 }
 
 /// Multiplies one step.

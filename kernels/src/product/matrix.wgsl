@@ -2,9 +2,10 @@
 // w[i, j], with x and w rounded to F16 and the sums in F32.
 //
 // A workgroup computes ROWS rows of x with TILE rows of weights, some columns a step. Each thread
-// reads its part of the next step while the subgroups multiply this one; where workgroup memory holds
-// two steps, nobody waits between multiplying one and storing the other. The sums meet in workgroup
-// memory, BAND rows of x at a time, from where the epilogue reads them.
+// reads its part of the next step, or of the one after it, while the subgroups multiply this one, and
+// unpacks it when it stores it; where workgroup memory holds two steps, nobody waits between
+// multiplying one and storing the other. The sums meet in workgroup memory, BAND rows of x at a time,
+// from where the epilogue reads them.
 enable f16;
 enable wgpu_cooperative_matrix;
 {{bindings}}
@@ -34,19 +35,8 @@ fn main(
 {{places}}
 {{aside}}
 {{first}}
-    {
-        let into = 0u;
-{{store}}
-    }
-    for (var step = 0u; step < STEPS; step++) {
-        workgroupBarrier();
-        let next = min(step + 1u, STEPS - 1u);
-        let from_step = step % {{buffers}}u;
-        let into = (step + 1u) % {{buffers}}u;
-{{next}}
-{{multiply}}
-{{multiplied}}
-{{store}}
+    for (var step = 0u; step < STEPS; step += {{ahead}}u) {
+{{phases}}
     }
     // With subgroups of another size than was probed the sums are wrong, and must not look right.
     let broken = subgroups != {{subgroups}}u;

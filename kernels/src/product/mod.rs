@@ -221,10 +221,17 @@ impl Product {
             Columns::Plain | Columns::Matrices(_) => String::new(),
         };
         let variant = match columns {
-            Columns::Matrices(Matrices { size, held: (down, across), depth, buffers, .. }) => {
+            Columns::Matrices(Matrices {
+                size,
+                held: (down, across),
+                depth,
+                buffers,
+                ahead,
+                ..
+            }) => {
                 let twice = if buffers > 1 { " twice" } else { "" };
                 format!(
-                    "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth}{twice} a workgroup of {threads}"
+                    "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth}{twice} a workgroup of {threads}, {ahead} steps ahead"
                 )
             }
             _ => format!(

@@ -86,8 +86,9 @@ fn name(shape: &Shape, staging: Staging) -> String {
     match columns {
         Columns::Matrices(matrices) => {
             let (down, across) = matrices.subgroups;
-            let Matrices { depth, buffers, .. } = matrices;
-            format!("matrices-{tokens}x{tile}x{depth}-{down}x{across}-b{buffers}")
+            let Matrices { depth, buffers, ahead, .. } = matrices;
+            let twice = if ahead > 1 { format!("-ahead{ahead}") } else { String::new() };
+            format!("matrices-{tokens}x{tile}x{depth}-{down}x{across}-b{buffers}{twice}")
         }
         Columns::Plain => format!("plain-{tokens}x{rows}-{tile}-{threads}"),
         Columns::Across => format!("across-{tokens}x{rows}-{tile}-{threads}"),
