@@ -53,6 +53,10 @@ pub struct Speeds {
     pub copy_bytes_per_s: Option<f64>,
     /// Microseconds between dispatches that do almost nothing.
     pub dispatch_us: Option<f64>,
+    /// Microseconds of a round within a kernel: each of 256 threads of a workgroup loads what no cache
+    /// near it holds, and they meet at two barriers over what they loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_us: Option<f64>,
     /// Copies of several sizes between places that no cache holds, the smallest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub copies: Vec<CopyTime>,

@@ -129,6 +129,7 @@ impl Gpu {
         Ok(Speeds {
             copy_bytes_per_s: Some(probe::copy_bytes_per_s(self)?.round()),
             dispatch_us: Some(us(probe::dispatch_us(self)?)),
+            round_us: Some(us(probe::round_us(self)?)),
             copies,
             workgroup_bytes_per_s: Some(probe::workgroup_bytes_per_s(self)?.round()),
             flops_per_s: Some(probe::flops_per_s(self)?.round()),

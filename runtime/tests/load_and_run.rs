@@ -228,6 +228,7 @@ fn facts_and_measurements_make_sense() {
     let speeds = gpu.measure().unwrap();
     assert!(speeds.copy_bytes_per_s.unwrap() > 1e8, "{speeds:?}");
     assert!(speeds.dispatch_us.unwrap() > 0.1, "{speeds:?}");
+    assert!(speeds.round_us.unwrap() > 0.01, "{speeds:?}");
     assert!(speeds.workgroup_bytes_per_s.unwrap() > 1e7, "{speeds:?}");
     assert!(speeds.flops_per_s.unwrap() > 1e8, "{speeds:?}");
     let software = facts.kind == quarrel_ir::facts::DeviceKind::Cpu;

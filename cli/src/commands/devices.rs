@@ -114,6 +114,9 @@ fn speeds(speeds: &Speeds) -> String {
     if let Some(time) = speeds.dispatch_us {
         line("dispatch", format!("{time:.2} µs"));
     }
+    if let Some(time) = speeds.round_us {
+        line("load and two barriers", format!("{time:.2} µs"));
+    }
     for copy in &speeds.copies {
         let rate = output::bytes((copy.bytes as f64 / copy.us * 1e6) as u64);
         let moved = output::bytes(copy.bytes);

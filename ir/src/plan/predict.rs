@@ -6,10 +6,14 @@
 //!   cost of a dispatch is in it, and a dispatch that moves nothing takes as long as an empty one;
 //! - an empty dispatch and what its workgroups take for as many bytes, where one was measured alone:
 //!   a few workgroups do not keep enough loads under way;
-//! - its arithmetic at the measured rate, of cooperative matrices where it multiplies by those.
+//! - its arithmetic at the measured rate, of cooperative matrices where it multiplies by those;
 //!
-//! No constant in it belongs to a model or a kernel. It knows nothing of unpacking, of barriers within
-//! a kernel, of loads that wait for each other, and of what the host takes.
+//! and then its rounds: for each two barriers in its text what a load and two barriers were measured to
+//! take. Between barriers a workgroup waits for what it has loaded; what several workgroups do for each
+//! other meanwhile is left out, as are rounds of loops.
+//!
+//! No constant in it belongs to a model or a kernel. It knows nothing of unpacking, of loads that wait
+//! for each other between barriers, and of what the host takes.
 
 use super::{Kernel, Phase, Plan, StepDims, Work};
 use crate::facts::{CopyTime, Speeds};
@@ -76,6 +80,7 @@ pub fn predict(work: Work, kernel: &Kernel, speeds: &Speeds) -> Option<Predictio
     if let Some(rate) = positive(rate) {
         consider(1e6 * work.flops as f64 / rate, bound);
     }
+    longest.us += speeds.round_us.unwrap_or(0.0) * kernel.rounds();
     Some(longest)
 }
 
@@ -109,6 +114,13 @@ impl Kernel {
     /// Whether it multiplies by cooperative matrices.
     pub fn multiplies_matrices(&self) -> bool {
         self.wgsl.contains("coop_mat")
+    }
+
+    /// Rounds of a workgroup: half as many as its text has barriers.
+    fn rounds(&self) -> f64 {
+        let barriers = ["workgroupBarrier();", "workgroupUniformLoad("];
+        barriers.iter().map(|barrier| self.wgsl.matches(barrier).count()).sum::<usize>() as f64
+            / 2.0
     }
 
     /// Whether it multiplies x, rounded to integers, with weights that are bytes.
@@ -182,6 +194,14 @@ mod tests {
         assert_eq!(at(0, 90_000, "coop_mat8x8<f16, A>", &speeds()), (9.0, Bound::Matrices));
         let few = Speeds { workgroup_bytes_per_s: Some(1e8), ..speeds() };
         assert_eq!(at(10_000, 0, "", &few), (12.0, Bound::Workgroups));
+    }
+
+    #[test]
+    fn workgroups_that_meet_take_longer() {
+        let speeds = Speeds { round_us: Some(0.5), ..speeds() };
+        let text = "workgroupBarrier(); { workgroupBarrier(); } workgroupBarrier();";
+        assert_eq!(at(1_000, 0, text, &speeds), (3.75, Bound::Dispatch));
+        assert_eq!(at(1_000, 0, "", &speeds), (3.0, Bound::Dispatch));
     }
 
     #[test]

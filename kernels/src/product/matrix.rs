@@ -23,7 +23,7 @@ pub struct Matrices {
     /// Steps that workgroup memory holds at once: one, or two, so that one can be stored while
     /// another is multiplied.
     pub buffers: u32,
-    /// Steps that each thread reads ahead into registers: one, or two where there are two buffers.
+    /// Steps that each thread reads ahead into registers: one or two.
     pub ahead: u32,
     /// Whether workgroup memory is declared in vectors of four, which matrices are loaded from on
     /// Vulkan but not on Metal.
@@ -93,7 +93,6 @@ impl Product {
             true => ("group.y", "group.x"),
             false => ("group.x", "group.y"),
         };
-        debug_assert!(matrices.ahead == 1 || matrices.buffers == 2);
         fill(
             include_str!("matrix.wgsl"),
             &[

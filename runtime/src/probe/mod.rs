@@ -2,7 +2,7 @@
 //!
 //! | file | what it measures |
 //! |---|---|
-//! | `mod.rs` | subgroup size, copy bandwidth, the cost of a dispatch, F32 arithmetic |
+//! | `mod.rs` | subgroup size, copy bandwidth, the cost of a dispatch and of a round within one, F32 arithmetic |
 //! | `copies.rs` | copies of several sizes, and that of one workgroup |
 //! | `matrices.rs` | products of cooperative matrices |
 
@@ -46,6 +46,25 @@ const STEP_KERNEL: &str = "
 @group(0) @binding(0) var<storage, read_write> value: array<u32>;
 @compute @workgroup_size(32)
 fn main(@builtin(local_invocation_index) thread: u32) { value[thread] += 1u; }";
+
+/// Rounds of [`ROUND_KERNEL`], each at other places of its buffer, which is larger than the caches near
+/// a processor.
+const ROUNDS: u32 = 1024;
+
+const ROUND_KERNEL: &str = "
+@group(0) @binding(0) var<storage, read_write> value: array<u32>;
+var<workgroup> shares: array<u32, 256>;
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) thread: u32) {
+    var at = thread;
+    for (var i = 0u; i < 1024u; i += 1u) {
+        shares[thread] = value[i * 256u + at];
+        workgroupBarrier();
+        at = thread + shares[(thread + 1u) % 256u];
+        workgroupBarrier();
+    }
+    if at != thread { value[thread] = at; }
+}";
 
 /// Multiply-adds of [`FMA_KERNEL`] in one thread: rounds, accumulators, components.
 const FMAS: u64 = 256 * 8 * 4;
@@ -121,6 +140,16 @@ pub(crate) fn dispatch_us(gpu: &Gpu) -> Result<f64, RuntimeError> {
     let group = kernel.bind(gpu, &[&value]);
     let (rounds, seconds) = kernel.time(gpu, &[group], 1, 1000)?;
     Ok(seconds / rounds as f64 * 1e6)
+}
+
+/// Microseconds of a round of a workgroup: a load, whose place the round before decides, and two
+/// barriers.
+pub(crate) fn round_us(gpu: &Gpu) -> Result<f64, RuntimeError> {
+    let kernel = Probe::new(gpu, "rounds", ROUND_KERNEL, &[Access::Write])?;
+    // Zeros, as new buffers are.
+    let group = kernel.bind(gpu, &[&storage(gpu, 4 * 256 * u64::from(ROUNDS))]);
+    let (dispatches, seconds) = kernel.time(gpu, &[group], 1, 4)?;
+    Ok(seconds / (dispatches * u64::from(ROUNDS)) as f64 * 1e6)
 }
 
 /// F32 operations a second of a kernel that does nothing but multiply and add.
