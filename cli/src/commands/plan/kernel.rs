@@ -1,9 +1,10 @@
 //! Kernel text in the languages that drivers take.
 
+use super::text::wrapped;
 use crate::error::{CliError, Result};
 use crate::output;
 use clap::ValueEnum;
-use quarrel_ir::plan::{Kernel, Plan, Program, marked_op};
+use quarrel_ir::plan::{Choice, Kernel, Plan, Program, marked_op};
 use quarrel_kernels::check;
 use std::io::{IsTerminal, Write};
 
@@ -39,14 +40,28 @@ pub(super) fn show(
                 Language::Msl => check::metal(&kernel.wgsl).map_err(failure)?,
                 Language::Wgsl | Language::Spirv => named(plan, program, kernel),
             };
-            let Kernel { name, family, variant, workgroup, workgroup_bytes, .. } = kernel;
+            let Kernel { name, family, variant, choice, workgroup, workgroup_bytes, .. } = kernel;
             output::text(&format!(
                 "// {name}: {family}, {variant}; {workgroup} threads, {workgroup_bytes} bytes of \
-                 workgroup memory\n{}\n",
+                 workgroup memory\n{}{}\n",
+                choice.as_ref().map(variants).unwrap_or_default(),
                 shown.trim_end()
             ))
         }),
     }
+}
+
+/// The variants that there are, as comments: what `--what-if variant=KEY:NAME` takes.
+fn variants(choice: &Choice) -> String {
+    let Choice { key, chosen, reason, alternatives, .. } = choice;
+    let mut others = alternatives.iter().map(|other| other.name.as_str());
+    let mut text = wrapped("key", key) + &wrapped("taken", &format!("{chosen}: {reason}"));
+    let names: Vec<&str> = others.clone().filter(|name| name != chosen).collect();
+    text += &wrapped("others", &names.join(", "));
+    if let Some(other) = others.find(|name| name != chosen) {
+        text += &wrapped("compare", &format!("--what-if variant={key}:{other}"));
+    }
+    text.lines().map(|line| format!("// {}\n", line.strip_prefix("    ").unwrap_or(line))).collect()
 }
 
 /// The text of a kernel, in which the marks of lines name the values of its first dispatch in the
