@@ -215,7 +215,7 @@ fn changes_are_measured() {
         |more: &[&str]| bench.run(&[&["plan", &file, "--chunk", "16", "--measure"], more].concat());
     for phase in ["decode", "prefill"] {
         let json = measure(&["--phase", phase, "--what-if", "no-fuse", "--json"]).json();
-        has(&json, &["changes", "us", "measured_us", "how", "dispatches", "kernels"]);
+        has(&json, &["changes", "us", "measured_us", "how", "spread", "dispatches", "kernels"]);
         let kernels = json["kernels"].as_array().unwrap();
         for (side, index) in [("before", 0), ("after", 1)] {
             let rows: Vec<&Value> = kernels.iter().map(|row| &row[side]).collect();

@@ -47,6 +47,10 @@ struct Output<'a> {
     /// How they were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     how: Option<String>,
+    /// By what part the slowest time of a plan's kernels was above the fastest; of both plans, the
+    /// larger part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spread: Option<f64>,
     dispatches: [usize; 2],
     kernels: &'a [Row],
 }
@@ -70,8 +74,9 @@ pub(super) fn execute(args: &Args, model: &Model, plan: &Plan) -> Result<()> {
     let us = [plan, &changed].map(|plan| plan.predicted_us(phase));
     let measured_us =
         measured.as_ref().map(|both| both.us.each_ref().map(|by_ops| by_ops.values().sum()));
+    let spread = measured.as_ref().map(Both::spread);
     let how = measured.map(|both| both.how);
-    let output = Output { changes, us, measured_us, how, dispatches, kernels: &rows };
+    let output = Output { changes, us, measured_us, how, spread, dispatches, kernels: &rows };
     match args.json || args.format == View::Json {
         true => output::json(&output),
         false => output::text(&text(&output)),
@@ -82,6 +87,19 @@ pub(super) fn execute(args: &Args, model: &Model, plan: &Plan) -> Result<()> {
 struct Both {
     us: [Measured; 2],
     how: String,
+    /// Microseconds of all kernels, each time.
+    times: [Vec<f64>; 2],
+}
+
+impl Both {
+    fn spread(&self) -> f64 {
+        let of = |times: &Vec<f64>| {
+            let most = times.iter().copied().fold(0.0, f64::max);
+            let least = times.iter().copied().fold(f64::INFINITY, f64::min);
+            (most - least) / least.max(f64::MIN_POSITIVE)
+        };
+        self.times.iter().map(of).fold(0.0, f64::max)
+    }
 }
 
 /// Measures both plans in turn, a few times; of each kernel the least time counts, so that what else
@@ -96,15 +114,18 @@ fn both_measured(args: &Args, model: &Model, [plan, changed]: [&Plan; 2]) -> Res
             planned.subgroup_size, facts.name, facts.subgroup_size
         )));
     }
-    let mut both = Both { us: Default::default(), how: String::new() };
+    let mut both = Both { us: Default::default(), how: String::new(), times: Default::default() };
     for _ in 0..ROUNDS {
         // The changed one comes first: if any does not fit, it does not.
         let after = measure::kernels(args.phase, model, &gpu, changed)
             .map_err(|error| error.at("the changed plan"))?;
         let before = measure::kernels(args.phase, model, &gpu, plan)?;
         both.how = before.heading();
-        for (least, (plan, kernels)) in both.us.iter_mut().zip([(plan, before), (changed, after)]) {
-            for (ops, us) in by_ops(plan, args.phase.planned(), &kernels) {
+        let measured = [(plan, &before), (changed, &after)]
+            .map(|(plan, kernels)| by_ops(plan, args.phase.planned(), kernels));
+        for ((least, times), us) in both.us.iter_mut().zip(&mut both.times).zip(measured) {
+            times.push(us.values().sum());
+            for (ops, us) in us {
                 let least = least.entry(ops).or_insert(us);
                 *least = least.min(us);
             }
@@ -231,6 +252,8 @@ fn text(output: &Output<'_>) -> String {
         }
     });
     lines.extend(output.measured_us.map(|[a, b]| format!("measured  {}", change(a, b))));
+    let spread = output.spread.map(|spread| 1e2 * spread);
+    lines.extend(spread.map(|spread| format!("of one plan, the times differ by {spread:.0} %")));
     let how = output.how.as_ref().map_or(String::new(), |how| {
         format!("measured: {how};\n          each in turn, the least of {ROUNDS} times\n")
     });
