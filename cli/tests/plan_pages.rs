@@ -1,4 +1,4 @@
-//! The plans in docs/ are what the program prints: each block that begins with a command which names
+//! The plans in README.md and docs/ are what the program prints: each block that begins with a command which names
 //! a file of device facts is run again and compared. `QUARREL_UPDATE_DOCS=1` writes what it prints.
 //!
 //! A line `…` stands for lines that are left out; such a block is not written anew.
@@ -110,7 +110,7 @@ fn renewed(page: &str, name: &str, cache: &Path) -> (String, usize) {
 fn plans_in_the_docs_are_what_is_printed() {
     let cache = pulled();
     let docs = root().join("docs");
-    let mut pages = vec![docs.join("plans.md")];
+    let mut pages = vec![root().join("README.md"), docs.join("plans.md")];
     let folder = std::fs::read_dir(docs.join("plans")).unwrap();
     pages.extend(folder.map(|entry| entry.unwrap().path()));
     pages.retain(|path| path.extension().is_some_and(|extension| extension == "md"));

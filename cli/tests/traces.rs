@@ -58,7 +58,7 @@ fn check_fields(event: &Value) {
             assert_eq!(fields, timed, "{event}");
             // Microseconds from the beginning of the command.
             let (ts, dur) = (event["ts"].as_f64().unwrap(), event["dur"].as_f64().unwrap());
-            assert!(ts >= 0.0 && ts < 1e9 && dur >= 0.0 && dur < 1e9, "{event}");
+            assert!([ts, dur].iter().all(|us| (0.0..1e9).contains(us)), "{event}");
         }
         Some("M") => {
             assert_eq!(fields, always, "{event}");
