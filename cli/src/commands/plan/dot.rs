@@ -178,7 +178,7 @@ mod tests {
         let line = |text: &str| text.to_owned();
         assert_eq!(quoted(&[line("a \"b\" \\l")]), r#""a \"b\" \\l""#);
         assert_eq!(quoted(&[line("a"), line("b")]), r#""a\lb\l""#);
-        let ops = vec![line("linear q"); 9];
+        let ops = vec![line("linear q"); 7];
         let lines = broken("computes", &ops);
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
