@@ -69,7 +69,8 @@ impl Sampler {
         }
     }
 
-    /// Top-k, top-p at temperature 1, min-p. `kept` is sorted, largest first, and stays so.
+    /// Top-k, top-p at temperature 1, min-p: each keeps the tokens at or above some logit, all of those
+    /// that are equal to it. `kept` is sorted, largest first, and stays so.
     fn narrow(&self, kept: &mut Vec<(u32, f32)>) {
         let SamplingParams { top_k, top_p, min_p, .. } = self.params;
         let largest = kept.first().map_or(0.0, |first| first.1);
@@ -80,12 +81,12 @@ impl Sampler {
         let whole: f64 = kept.iter().map(|(_, logit)| mass(*logit)).sum();
         let mut sum = 0.0;
         let wanted = f64::from(top_p) * whole;
-        let reached = kept.iter().position(|(_, logit)| {
+        let reached = kept.iter().find(|(_, logit)| {
             sum += mass(*logit);
             sum >= wanted
         });
-        if let Some(last) = reached.filter(|_| top_p < 1.0) {
-            kept.truncate(last + 1);
+        if let Some(&(_, last)) = reached.filter(|_| top_p < 1.0) {
+            kept.retain(|(_, logit)| *logit >= last);
         }
         kept.retain(|(_, logit)| mass(*logit) >= f64::from(min_p));
     }
@@ -154,5 +155,16 @@ mod tests {
         assert_eq!(kept(SamplingParams { top_p: 0.5, ..params() }), 1);
         assert_eq!(kept(SamplingParams { min_p: 0.1, ..params() }), 3);
         assert_eq!(kept(params()), 4);
+    }
+
+    #[test]
+    fn equal_tokens_are_kept_together() {
+        let kept = |params: SamplingParams| {
+            let mut kept = vec![(0, 3.0), (1, 2.0), (2, 2.0), (3, 2.0), (4, -9.0)];
+            Sampler::new(params, &[]).narrow(&mut kept);
+            kept.len()
+        };
+        assert_eq!(kept(SamplingParams { top_k: 2, ..params() }), 4);
+        assert_eq!(kept(SamplingParams { top_p: 0.5, ..params() }), 4);
     }
 }

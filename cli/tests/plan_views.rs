@@ -5,6 +5,7 @@
 mod support;
 
 use serde_json::Value;
+use std::collections::HashSet;
 use std::path::Path;
 use support::{Bench, Tiny, has};
 
@@ -44,8 +45,61 @@ fn the_text_view_predicts_and_maps_memory() {
     );
     let prefill = bench.run(&["plan", &file, "--for", &facts, "--phase", "prefill"]).ok();
     holds(&prefill, &["⌈N/", "predicted"]);
-    let dot = bench.run(&["plan", &file, "--for", &facts, "--format", "dot"]).ok();
-    assert_eq!(dot.matches('{').count(), dot.matches('}').count());
+}
+
+/// What is between quotes, without them, and the text with the quoted parts taken out.
+fn strings(line: &str) -> (Vec<String>, String) {
+    let (mut strings, mut rest, mut open, mut escaped) = (vec![], String::new(), None, false);
+    for c in line.chars() {
+        match (&mut open, c) {
+            (None, '"') => open = Some(String::new()),
+            (None, c) => rest.push(c),
+            (Some(_), '"') if !escaped => strings.extend(open.take()),
+            (Some(text), c) => {
+                text.push(c);
+                escaped = c == '\\' && !escaped;
+            }
+        }
+    }
+    assert!(open.is_none(), "a string has no end: {line}");
+    (strings, rest)
+}
+
+/// Graphviz's language, as far as it is used: nodes are named once, edges are between nodes, layers
+/// that are alike are drawn once.
+#[test]
+fn the_graph_for_graphviz_is_whole() {
+    let (bench, file, facts) = bench();
+    for phase in ["decode", "prefill"] {
+        let dot = bench.run(&["plan", &file, "--for", &facts, "--format", "dot", "--phase", phase]);
+        let dot = dot.ok();
+        let (mut nodes, mut edges, mut depth, mut labels) = (HashSet::new(), vec![], 0, vec![]);
+        for line in dot.lines() {
+            let (strings, rest) = strings(line);
+            labels.extend(strings);
+            match rest.trim() {
+                start if start.ends_with('{') => depth += 1,
+                "}" => depth -= 1,
+                edge if edge.contains("->") => {
+                    let ends = edge.split(['[', ';']).next().unwrap_or_default().split("->");
+                    edges.push(ends.map(|end| end.trim().to_owned()).collect::<Vec<_>>());
+                }
+                node if node.starts_with('d') => {
+                    assert!(nodes.insert(node.split(' ').next().unwrap().to_owned()), "{line}");
+                }
+                _ => {}
+            }
+            assert!(depth > 0 || line == "}", "{line}");
+        }
+        assert_eq!(depth, 0);
+        assert!(edges.len() + 1 >= nodes.len(), "{dot}");
+        for edge in edges {
+            assert!(matches!(&edge[..], [a, b] if nodes.contains(a) && nodes.contains(b)), "{dot}");
+        }
+        assert!(labels.iter().any(|label| label == "layers 0–1, × 2"), "{dot}");
+        assert!(labels.iter().any(|label| label.contains("computes") && label.contains("µs")));
+        assert!(dot.contains("style=dashed"), "{dot}");
+    }
 }
 
 #[test]
@@ -131,15 +185,55 @@ fn changes_are_predicted() {
     has(&what_if(&[format!("variant={key}:{other}").as_str()]).json(), &["us", "kernels"]);
     what_if(&[format!("variant={key}:parrot").as_str()]).refused(&["parrot", other]);
     what_if(&["variant=parrot:1"]).refused(&["parrot", key]);
-    what_if(&["variant=parrot"]).refused(&["KEY:NAME"]);
+    what_if(&["variant=parrot"]).refused(&["KEY:NAME", "--kernel NAME"]);
     what_if(&["fuse=h,x"]).refused(&["cannot be computed by one kernel", "fuse-prologue"]);
     what_if(&["parrot"]).refused(&["parrot", "split=N"]);
     what_if(&["split=0"]).refused(&["split", "1 to 64"]);
+    // The text says so too.
+    let view = bench.run(&shape).ok();
+    assert!(view.contains("; one of ") && view.contains("--kernel NAME"), "{view}");
+    let kernels = plan["kernels"].as_array().unwrap();
+    let kernel = kernels.iter().find(|kernel| kernel["choice"]["key"] == key).unwrap();
+    let kernel = [&shape[..], &["--kernel", kernel["name"].as_str().unwrap()]].concat();
+    let wgsl = bench.run(&kernel).ok();
+    let comments: Vec<&str> = wgsl.lines().take_while(|line| line.starts_with("// ")).collect();
+    for word in [key, "others ", other, "--what-if variant="] {
+        assert!(comments.iter().any(|line| line.contains(word)), "{word} is not in:\n{wgsl}");
+    }
     // What only costs more is done where it is asked for.
     let prompt = ["plan", &file, "--for", &facts, "--phase", "prefill", "--precision", "f32"];
     let together = [&prompt[..], &["--what-if", "fuse=x,q"]].concat();
     let text = bench.run(&together).ok();
     assert!(text.contains("fuse=x,q") && text.contains("predicted"), "{text}");
+}
+
+/// Both plans run, and their kernels' times stand beside each other.
+#[test]
+fn changes_are_measured() {
+    let (bench, file, facts) = bench();
+    let measure =
+        |more: &[&str]| bench.run(&[&["plan", &file, "--chunk", "16", "--measure"], more].concat());
+    for phase in ["decode", "prefill"] {
+        let json = measure(&["--phase", phase, "--what-if", "no-fuse", "--json"]).json();
+        has(&json, &["changes", "us", "measured_us", "how", "spread", "dispatches", "kernels"]);
+        let kernels = json["kernels"].as_array().unwrap();
+        for (side, index) in [("before", 0), ("after", 1)] {
+            let rows: Vec<&Value> = kernels.iter().map(|row| &row[side]).collect();
+            let present = rows.iter().filter(|row| !row.is_null());
+            let times = present.map(|row| row["measured_us"].as_f64().unwrap());
+            let sum: f64 = times.inspect(|us| assert!(*us > 0.0, "{json}")).sum();
+            let whole = json["measured_us"][index].as_f64().unwrap();
+            assert!((sum - whole).abs() < 1e-6 * whole, "{sum} {json}");
+        }
+        assert!(kernels.iter().any(|row| !row["before"].is_null() && !row["after"].is_null()));
+    }
+    let text = measure(&["--what-if", "split=2"]).ok();
+    holds(&text, &["split=2", "measured: kernels of a decode step", "predicted µs", "total"]);
+    assert!(text.lines().any(|line| line.trim().starts_with("measured ")), "{text}");
+    // Another device's plan does not run here.
+    measure(&["--what-if", "subgroup=64"]).refused(&["subgroups of 64", "without --measure"]);
+    let other = measure(&["--what-if", "no-fuse", "--for", &facts]);
+    assert!(other.code == 2 && other.err.contains("--for"), "{other:?}");
 }
 
 #[test]

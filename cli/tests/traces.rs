@@ -1,4 +1,5 @@
-//! `quarrel run --trace` on a tiny model: the file, its events, and how they lie.
+//! `--trace` of `quarrel run` and `quarrel chat` on a tiny model: the file, its events, and how they
+//! lie.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "test helpers")]
 
@@ -24,6 +25,67 @@ fn tracks(events: &[Value]) -> BTreeMap<(u64, u64), Vec<&Value>> {
     tracks
 }
 
+/// Reads a trace, of which every event is as the Trace Event Format wants it.
+fn read(path: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    // The JSON array format: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
+    let events: Vec<Value> = serde_json::from_str(&text).unwrap();
+    events.iter().for_each(check_fields);
+    let named = |what: &str, ids: &[&str]| -> BTreeSet<Vec<u64>> {
+        let of = events.iter().filter(|event| event["name"] == what && event["ph"] == "M");
+        of.map(|event| ids.iter().map(|id| event[*id].as_u64().unwrap()).collect()).collect()
+    };
+    let (processes, threads) =
+        (named("process_name", &["pid"]), named("thread_name", &["pid", "tid"]));
+    for ((pid, tid), events) in tracks(&events) {
+        assert!(processes.contains(&vec![pid]), "process {pid} has no name");
+        assert!(threads.contains(&vec![pid, tid]), "thread {tid} of process {pid} has no name");
+        check_order(&events);
+    }
+    events
+}
+
+/// What an event's phase (`ph`) requires, of which there are two kinds here: complete events, with
+/// begin and duration, and metadata, which name processes and threads.
+fn check_fields(event: &Value) {
+    let fields: BTreeSet<&str> = event.as_object().unwrap().keys().map(String::as_str).collect();
+    let always = BTreeSet::from(["name", "ph", "pid", "tid", "args"]);
+    assert!(event["name"].as_str().is_some_and(|name| !name.is_empty()), "{event}");
+    assert!(event["pid"].is_u64() && event["tid"].is_u64() && event["args"].is_object(), "{event}");
+    match event["ph"].as_str() {
+        Some("X") => {
+            let timed = always.union(&BTreeSet::from(["ts", "dur"])).copied().collect();
+            assert_eq!(fields, timed, "{event}");
+            // Microseconds from the beginning of the command.
+            let (ts, dur) = (event["ts"].as_f64().unwrap(), event["dur"].as_f64().unwrap());
+            assert!([ts, dur].iter().all(|us| (0.0..1e9).contains(us)), "{event}");
+        }
+        Some("M") => {
+            assert_eq!(fields, always, "{event}");
+            assert!(["process_name", "thread_name"].contains(&event["name"].as_str().unwrap()));
+            assert!(event["args"]["name"].as_str().is_some_and(|name| !name.is_empty()), "{event}");
+        }
+        _ => panic!("an event of another kind: {event}"),
+    }
+}
+
+/// Events of a track come in order, and are apart from each other or one within another: viewers draw
+/// nothing sensible of others.
+fn check_order(events: &[&Value]) {
+    let mut open: Vec<(i64, i64)> = Vec::new();
+    let mut last = 0;
+    for event in events {
+        let (start, end) = times(event);
+        assert!(last <= start && start <= end, "{event} after {last}");
+        last = start;
+        open.retain(|(_, other)| *other > start);
+        if let Some(outer) = open.last() {
+            assert!(outer.0 <= start && end <= outer.1, "{event} in {outer:?}");
+        }
+        open.push((start, end));
+    }
+}
+
 #[test]
 fn a_trace_has_every_token_and_nests() {
     let bench = Bench::new();
@@ -31,8 +93,7 @@ fn a_trace_has_every_token_and_nests() {
     let path = bench.path().join("trace.json").display().to_string();
     let run = ["run", &file, "--raw", "-n", "6", "--chunk", "8", "--json", "Hello, how are you?"];
     let json = bench.run(&[&run[..], &["--trace", &path]].concat()).json();
-    let events: Vec<Value> =
-        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let events = read(&path);
     let tokens: Vec<u64> =
         json["tokens"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect();
     let named = |name: &str| events.iter().filter(|e| e["name"] == name).collect::<Vec<_>>();
@@ -47,19 +108,6 @@ fn a_trace_has_every_token_and_nests() {
     }
     for name in ["record", "submit", "wait for the device", "read back"] {
         assert!(named(name).len() >= tokens.len().div_ceil(32), "{name}");
-    }
-    // What lies on a track is apart from each other or one within another.
-    for (track, events) in tracks(&events) {
-        let mut open: Vec<(i64, i64)> = Vec::new();
-        for event in events {
-            let (start, end) = times(event);
-            assert!(start <= end, "{event}");
-            open.retain(|(_, other)| *other > start);
-            if let Some(outer) = open.last() {
-                assert!(outer.0 <= start && end <= outer.1, "{track:?}: {event} in {outer:?}");
-            }
-            open.push((start, end));
-        }
     }
     check_device(&bench, &file, &events, tokens.len());
 }
@@ -88,6 +136,26 @@ fn check_device(bench: &Bench, file: &str, events: &[Value], tokens: usize) {
         let known = |name: &str| programs.contains(name) || kernels.contains(name);
         assert!(device.iter().all(|name| known(name)), "{device:?}");
     }
+}
+
+/// A conversation is one trace, each turn in it.
+#[test]
+fn a_conversation_is_traced() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    let path = bench.path().join("trace.json").display().to_string();
+    let chat = ["chat", &file, "-n", "3", "--trace", &path];
+    bench.run_with(&chat, "Hello\nAnd now?\n").ok();
+    let events = read(&path);
+    let count = |name: &str| events.iter().filter(|event| event["name"] == name).count();
+    assert!(count("prompt chunk") >= 2, "a turn has a prompt");
+    assert!((2..=6).contains(&count("token")), "{} tokens", count("token"));
+    // Nothing was said: what was done until then is there.
+    bench.run_with(&chat, "").ok();
+    assert!(read(&path).iter().any(|event| event["name"] == "compile the plan"));
+    bench
+        .run(&["chat", &file, "--trace", &path, "--device", "reference"])
+        .refused(&["--trace", "GPU"]);
 }
 
 #[test]

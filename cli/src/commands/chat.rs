@@ -5,11 +5,12 @@ use crate::error::{CliError, Result};
 use crate::generation::{Speaker, Stream, summarise};
 use crate::opening::Opening;
 use crate::options::{PlanArgs, SamplingArgs, SavedArgs};
-use crate::output;
 use crate::text::{Text, check_prompt};
+use crate::{output, trace};
 use quarrel_ir::plan::Phase;
 use quarrel_models::chat::{ChatTemplate, Message};
 use std::io::{BufRead, IsTerminal};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Hold a conversation
@@ -19,7 +20,7 @@ use std::time::Instant;
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Examples:\n  quarrel chat smollm2\n  quarrel chat smollm2 --system \"Answer in \
-rhymes.\" --temp 0.8\n  quarrel chat model.gguf --tools tools.json\n  printf 'Hello\\nAnd now?\\n' | quarrel chat smollm2"
+rhymes.\" --temp 0.8\n  quarrel chat model.gguf --tools tools.json\n  printf 'Hello\\nAnd now?\\n' | quarrel chat smollm2\n  quarrel chat smollm2 --trace trace.json"
 )]
 pub(crate) struct Args {
     /// A GGUF file, a Hugging Face folder or a model's name
@@ -29,6 +30,10 @@ pub(crate) struct Args {
     /// Most tokens of an answer [default: as many as the context holds]
     #[arg(short = 'n', long = "tokens", value_name = "N", allow_negative_numbers = true)]
     tokens: Option<usize>,
+    /// Write what host and device did, and when, to a file for Perfetto (ui.perfetto.dev) or Chrome
+    /// (about:tracing), at the end of the conversation
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
     /// Print timings even where nobody is watching
     #[arg(long)]
     stats: bool,
@@ -60,6 +65,9 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     let sampling = args.sampling.params()?;
     let setting = args.setting.read()?;
     let mut opening = Opening::start(&args.model, &args.plan, &args.saved)?;
+    if args.trace.is_some() {
+        opening.start_trace()?;
+    }
     let context = opening.context();
     let compiled = opening.compile(context, 1)?;
     let text = opening.text()?;
@@ -100,7 +108,10 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
         summarise(&answer, ids.len(), args.stats);
         talk.messages.push(Message::new("assistant", &answer.text));
     }
-    Ok(())
+    match (&args.trace, ready.backend.trace()?) {
+        (Some(path), Some(trace)) => trace::write(path, &trace),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a conversation that has outgrown the context.

@@ -62,14 +62,13 @@ struct Output<'a> {
 pub(super) fn execute(args: &Args) -> Result<()> {
     let (a, b) = (side(&args.a)?, side(&args.b)?);
     let mut diff = Diff::between(&a.plan, &b.plan);
-    if let (Some(graph), Some(other)) = (&a.graph, &b.graph)
-        && graph == other
-    {
+    let common = a.graph.as_ref().filter(|graph| b.graph.as_ref() == Some(graph));
+    if let Some(graph) = common {
         find_causes(&mut diff, graph, &a.plan)?;
     }
     match args.json {
         true => output::json(&Output { a: &args.a, b: &args.b, diff: &diff }),
-        false => output::text(&text(args, [&a.plan, &b.plan], &diff)),
+        false => output::text(&text(args, [&a.plan, &b.plan], &diff, common.is_some())),
     }
 }
 
@@ -122,7 +121,8 @@ fn find_causes(diff: &mut Diff, graph: &Graph, a: &Plan) -> Result<()> {
 
 // Writing to a string, here and below, does not fail.
 
-fn text(args: &Args, plans: [&Plan; 2], diff: &Diff) -> String {
+/// The differences for people; `sought` says whether causes were looked for.
+fn text(args: &Args, plans: [&Plan; 2], diff: &Diff, sought: bool) -> String {
     let mut text = String::new();
     for (letter, spec, plan) in [("a", &args.a, plans[0]), ("b", &args.b, plans[1])] {
         let (model, device) = (&plan.model.architecture, &plan.device.name);
@@ -150,11 +150,16 @@ fn text(args: &Args, plans: [&Plan; 2], diff: &Diff) -> String {
     if !diff.fusions.is_empty() {
         text += "\nfusions\n";
     }
-    text += &diff.fusions.iter().map(fusion).collect::<String>();
+    for change in &diff.fusions {
+        text += &(fusion(change) + &causes(&change.causes, sought));
+    }
     if !diff.changes.is_empty() {
         text += "\nkernels\n";
     }
-    text + &diff.changes.iter().map(kernel).collect::<String>()
+    for change in &diff.changes {
+        text += &(kernel(change) + &causes(&change.causes, sought));
+    }
+    text
 }
 
 fn line(name: &str, a: &str, b: &str) -> String {
@@ -186,7 +191,7 @@ fn kernel(change: &KernelChange) -> String {
     for (letter, how) in ["a", "b"].iter().zip(&change.how) {
         text += &wrapped(letter, how.as_deref().unwrap_or(none));
     }
-    text + &causes(&change.causes)
+    text
 }
 
 fn fusion(change: &FusionChange) -> String {
@@ -202,9 +207,12 @@ fn fusion(change: &FusionChange) -> String {
         text += &wrapped("why", &format!("{}: {}", decision.rule, decision.reason));
         text += &wrapped("change", &decision.would_change);
     }
-    text + &causes(&change.causes)
+    text
 }
 
-fn causes(causes: &[String]) -> String {
-    wrapped("cause", &causes.join("; "))
+fn causes(causes: &[String], sought: bool) -> String {
+    match causes.is_empty() && sought {
+        true => wrapped("cause", "several facts or options together, none alone"),
+        false => wrapped("cause", &causes.join("; ")),
+    }
 }

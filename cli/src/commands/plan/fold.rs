@@ -10,6 +10,16 @@ pub(super) struct Section {
     pub(super) range: Range<usize>,
     /// The layers; empty outside layers.
     pub(super) layers: Vec<u32>,
+    /// The first dispatch of each layer, or of those outside layers.
+    pub(super) starts: Vec<usize>,
+}
+
+impl Section {
+    /// The dispatch of the first layer that stands for `index`; `None` where it is not of this section.
+    pub(super) fn stand_in(&self, index: usize) -> Option<usize> {
+        let place = |start: &usize| index.checked_sub(*start).filter(|at| *at < self.range.len());
+        Some(self.range.start + self.starts.iter().find_map(place)?)
+    }
 }
 
 /// What makes two layers alike.
@@ -28,7 +38,8 @@ pub(super) fn sections(dispatches: &[Dispatch]) -> Vec<Section> {
         start = range.end;
         let Some(layer) = layer else {
             known.clear();
-            sections.push(Section { range, layers: Vec::new() });
+            let starts = vec![range.start];
+            sections.push(Section { range, layers: Vec::new(), starts });
             continue;
         };
         let signature: Signature = dispatches
@@ -39,10 +50,14 @@ pub(super) fn sections(dispatches: &[Dispatch]) -> Vec<Section> {
             .collect();
         let same = known.iter().find(|(other, _)| *other == signature).map(|(_, index)| *index);
         match same.and_then(|index| sections.get_mut(index)) {
-            Some(section) => section.layers.push(layer),
+            Some(section) => {
+                section.layers.push(layer);
+                section.starts.push(range.start);
+            }
             None => {
                 known.push((signature, sections.len()));
-                sections.push(Section { range, layers: vec![layer] });
+                let starts = vec![range.start];
+                sections.push(Section { range, layers: vec![layer], starts });
             }
         }
     }
@@ -106,5 +121,8 @@ mod tests {
         assert_eq!(found[1].range, 1..3);
         assert_eq!(found[2].range, 5..7);
         assert_eq!(found[3].range, 9..10);
+        let stand_ins = [3, 7, 5].map(|index| found[1].stand_in(index));
+        assert_eq!(stand_ins, [Some(1), Some(1), None]);
+        assert_eq!(found[2].stand_in(6), Some(6));
     }
 }

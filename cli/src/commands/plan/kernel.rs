@@ -1,9 +1,10 @@
 //! Kernel text in the languages that drivers take.
 
+use super::text::wrapped;
 use crate::error::{CliError, Result};
 use crate::output;
 use clap::ValueEnum;
-use quarrel_ir::plan::{Kernel, Plan, Program, marked_op};
+use quarrel_ir::plan::{Choice, Kernel, Plan, Program, marked_op};
 use quarrel_kernels::check;
 use std::io::{IsTerminal, Write};
 
@@ -39,14 +40,29 @@ pub(super) fn show(
                 Language::Msl => check::metal(&kernel.wgsl).map_err(failure)?,
                 Language::Wgsl | Language::Spirv => named(plan, program, kernel),
             };
-            let Kernel { name, family, variant, workgroup, workgroup_bytes, .. } = kernel;
-            output::text(&format!(
-                "// {name}: {family}, {variant}; {workgroup} threads, {workgroup_bytes} bytes of \
-                 workgroup memory\n{}\n",
-                shown.trim_end()
-            ))
+            output::text(&format!("{}{}\n", above(kernel), shown.trim_end()))
         }),
     }
+}
+
+/// What stands above a kernel's text, as comments: what it is, and which variants there are, as
+/// `--what-if variant=KEY:NAME` takes them.
+fn above(kernel: &Kernel) -> String {
+    let Kernel { name, family, variant, choice, workgroup, workgroup_bytes, .. } = kernel;
+    let size = format!("{workgroup} threads, {workgroup_bytes} bytes of workgroup memory");
+    let mut text = wrapped("variant", &format!("{variant}; {size}"));
+    if let Some(Choice { key, chosen, reason, alternatives, .. }) = choice {
+        let others = alternatives.iter().map(|other| other.name.as_str());
+        let others: Vec<&str> = others.filter(|name| name != chosen).collect();
+        text += &wrapped("key", key);
+        text += &wrapped("taken", &format!("{chosen}: {reason}"));
+        text += &wrapped("others", &others.join(", "));
+        if let Some(other) = others.first() {
+            text += &wrapped("compare", &format!("--what-if variant={key}:{other}"));
+        }
+    }
+    let comment = |line: &str| format!("// {}\n", line.strip_prefix("    ").unwrap_or(line));
+    format!("// {name}: {family}\n") + &text.lines().map(comment).collect::<String>()
 }
 
 /// The text of a kernel, in which the marks of lines name the values of its first dispatch in the

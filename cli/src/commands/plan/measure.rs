@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::output;
 use quarrel_ir::plan;
-use quarrel_runtime::{BarrierCost, BenchStep, Gpu, KernelClock};
+use quarrel_runtime::{BarrierCost, BenchStep, Gpu, KernelClock, Session};
 use serde::Serialize;
 
 /// Positions before the token of a decode step, where the context holds as many.
@@ -26,7 +26,7 @@ struct Measured {
 /// Shows the plan with what was measured.
 pub(super) fn execute(args: &Args, model: &Model, plan: plan::Plan) -> Result<()> {
     let gpu = Device::start(&args.subject.plan).wait()?.gpu("quarrel plan --measure")?;
-    let measured = measure(args, model, &gpu, &plan)?;
+    let measured = measure(args.phase, model, &gpu, &plan)?;
     if args.json || args.format == View::Json {
         let (measured, plan) = (serde_json::to_string(&measured)?, plan.to_json()?);
         return output::text(&format!("{{\"measured\":{measured},\"plan\":{plan}}}\n"));
@@ -38,14 +38,35 @@ pub(super) fn execute(args: &Args, model: &Model, plan: plan::Plan) -> Result<()
     }
 }
 
-/// Times the kernels of the program that `args` shows, for the step that the plan's view is of.
-fn measure(args: &Args, model: &Model, gpu: &Gpu, plan: &plan::Plan) -> Result<Measured> {
-    let facts = gpu.facts();
-    let clock = match facts.timestamps_inside_passes {
+/// Times the kernels of the program of `phase`, and its barriers.
+fn measure(phase: Phase, model: &Model, gpu: &Gpu, plan: &plan::Plan) -> Result<Measured> {
+    let (mut session, step) = load(phase, model, gpu, plan)?;
+    let kernels = kernels::measure(&mut session, (step, None), clock(gpu))?;
+    let barriers = session.bench_barriers(step)?;
+    Ok(Measured { kernels, barriers })
+}
+
+/// Times the kernels of the program of `phase` alone.
+pub(super) fn kernels(
+    phase: Phase,
+    model: &Model,
+    gpu: &Gpu,
+    plan: &plan::Plan,
+) -> Result<Kernels> {
+    let (mut session, step) = load(phase, model, gpu, plan)?;
+    kernels::measure(&mut session, (step, None), clock(gpu))
+}
+
+fn clock(gpu: &Gpu) -> KernelClock {
+    match gpu.facts().timestamps_inside_passes {
         true => KernelClock::Timestamps,
         false => KernelClock::Repetition,
-    };
-    let (step, phase) = match args.phase {
+    }
+}
+
+/// The model, loaded, and the step that the view of the program of `phase` is of.
+fn load(phase: Phase, model: &Model, gpu: &Gpu, plan: &plan::Plan) -> Result<(Session, BenchStep)> {
+    let (step, phase) = match phase {
         Phase::Decode => {
             let depth = DEPTH.min(plan.options.context).saturating_sub(1);
             (BenchStep::Decode { depth }, plan::Phase::Decode)
@@ -55,10 +76,8 @@ fn measure(args: &Args, model: &Model, gpu: &Gpu, plan: &plan::Plan) -> Result<M
         }
     };
     let compiled = GpuModel::of(plan.clone(), gpu.clone());
-    let mut session = compiled.load(model.source.weights(), &[phase, plan::Phase::Greedy])?;
-    let kernels = kernels::measure(&mut session, (step, None), clock)?;
-    let barriers = session.bench_barriers(step)?;
-    Ok(Measured { kernels, barriers })
+    let session = compiled.load(model.source.weights(), &[phase, plan::Phase::Greedy])?;
+    Ok((session, step))
 }
 
 impl Measured {

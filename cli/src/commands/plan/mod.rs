@@ -54,7 +54,7 @@ use std::path::{Path, PathBuf};
     after_help = "Examples:\n  quarrel plan smollm2\n  quarrel plan smollm2 --phase prefill \
 --no-fuse\n  quarrel plan smollm2 --kernel product_1 --emit msl\n  quarrel devices --json > \
 facts.json; quarrel plan smollm2 --for facts.json --json\n  quarrel plan smollm2 --format dot | dot \
--Tsvg > plan.svg\n  quarrel plan smollm2 --format html --output plan.html\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan smollm2 --what-if split=8 --what-if ctx=8192\n  quarrel plan diff smollm2 \"smollm2 --no-fuse\"\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
+-Tsvg > plan.svg\n  quarrel plan smollm2 --format html --output plan.html\n  quarrel plan smollm2 --stage graph\n  quarrel plan smollm2 --explain q k\n  quarrel plan smollm2 --what-if split=8 --what-if ctx=8192\n  quarrel plan smollm2 --what-if no-fuse --measure\n  quarrel plan diff smollm2 \"smollm2 --no-fuse\"\n  quarrel plan --synthetic llama-8b:Q4_0\n  \
 quarrel plan smollm2 --save smollm2.plan; quarrel run smollm2 --plan smollm2.plan \"Hello\"\n  \
 quarrel plan smollm2 --check; quarrel plan smollm2 --check \"Once upon a time\" --json\n  \
 quarrel plan smollm2 --measure"
@@ -89,8 +89,8 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "stage")]
     trace_passes: bool,
     /// Measure what each kernel takes on this device, beside what it is predicted to take, and what it
-    /// costs that dispatches wait for each other
-    #[arg(long, conflicts_with_all = ["facts", "kernel", "emit", "stage", "trace_passes", "what_if", "save", "explain", "barriers", "saved"])]
+    /// costs that dispatches wait for each other; with --what-if, of both plans
+    #[arg(long, conflicts_with_all = ["facts", "kernel", "emit", "stage", "trace_passes", "save", "explain", "barriers", "saved"])]
     measure: bool,
     #[command(flatten)]
     check: check::CheckArgs,
@@ -104,7 +104,8 @@ pub(crate) struct Args {
           conflicts_with_all = ["kernel", "emit", "stage", "trace_passes", "save", "explain"])]
     barriers: bool,
     /// Compile again with a change, and show what it is predicted to bring: fuse=A,B,
-    /// variant=KEY:NAME, split=N, no-fuse, no-coop, subgroup=N, ctx=N, chunk=N or slots=N (repeatable)
+    /// variant=KEY:NAME (--kernel shows both), split=N, no-fuse, no-coop, subgroup=N, ctx=N, chunk=N or
+    /// slots=N (repeatable)
     #[arg(long, value_name = "CHANGE", conflicts_with_all = ["kernel", "emit", "stage",
           "trace_passes", "save", "explain", "barriers", "saved"])]
     what_if: Vec<String>,
@@ -231,7 +232,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     }
     let plan = model.compile(&device, &options)?;
     if !args.what_if.is_empty() {
-        return what_if::execute(&model, &plan, args.phase.planned(), &args.what_if, args.json);
+        return what_if::execute(args, &model, &plan);
     }
     match &args.save {
         Some(path) => saved::write(path, &plan),

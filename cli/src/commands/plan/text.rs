@@ -26,6 +26,7 @@ pub(super) fn plan(model: &str, plan: &Plan, program: &Program) -> String {
         }
     }
     text += &totals(plan, program, step, predicted.as_deref());
+    text += "         `--kernel NAME` shows the text and the other variants of a kernel\n";
     text += &declined(plan, program.phase);
     text + &memory::text(plan, program)
 }
@@ -76,7 +77,11 @@ fn show(plan: &Plan, dispatch: &Dispatch, step: Typical, time: Option<Prediction
         format!("  {:<15} grid {grid:<24} {moved:>9} {flops:>8}FLOP {time}", kernel.name);
     text.truncate(text.trim_end().len());
     text.push('\n');
-    text += &wrapped("variant", &format!("{}, {} threads", kernel.variant, kernel.workgroup));
+    let of = match kernel.choice.as_ref().map_or(1, |choice| choice.alternatives.len()) {
+        0 | 1 => String::new(),
+        n => format!("; one of {n}"),
+    };
+    text += &wrapped("variant", &format!("{}, {} threads{of}", kernel.variant, kernel.workgroup));
     let unusual = kernel.choice.as_ref().filter(|choice| choice.by != ChosenBy::Rule);
     if let Some(choice) = unusual {
         text += &wrapped("taken", &format!("{}: {}", choice.chosen, choice.reason));

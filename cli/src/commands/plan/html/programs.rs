@@ -80,7 +80,7 @@ fn one(page: &Page<'_>, program: &Program, measured: &[Option<f64>]) -> ProgramD
         context: step.context,
         sections: sections(&program.dispatches)
             .into_iter()
-            .map(|Section { range, layers }| SectionData {
+            .map(|Section { range, layers, .. }| SectionData {
                 first: range.start,
                 end: range.end,
                 layers,
