@@ -54,14 +54,15 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, S
     let subgroup = device.subgroup_size.max(4);
     let across = needs.tokens >= ACROSS / 2 && !needs.statistics && !needs.experts;
     let held = one && holds(needs, subgroup);
+    let (rows, blocks) = gpu_sizes(device, needs);
     let sizes = match (software, one, many) {
         (true, true, _) if held => (1, 1, 2 * software_blocks(needs, subgroup)),
         (true, true, _) => (1, 2, software_blocks(needs, subgroup)),
         (true, false, _) if across => (ACROSS.next_multiple_of(subgroup), 12, 4),
         (true, false, _) => (4, 12, 4),
-        (false, true, _) => (1, gpu_rows(needs), gpu_blocks(needs)),
+        (false, true, _) => (1, rows, blocks),
         (false, false, false) if few => (needs.tokens, 4, 4),
-        (false, false, false) => (needs.tokens.min(4), gpu_rows(needs).min(2), 4),
+        (false, false, false) => (needs.tokens.min(4), rows.min(2), 4),
         (false, false, true) => (8, 4, 4),
     };
     product_of(device, needs, sizes)
@@ -157,18 +158,15 @@ type Tile = (u32, u32, (u32, u32), u32, u32, u32);
 
 /// Tiles by cooperative matrices, largest first; of tiles that give as many workgroups, those that
 /// are predicted to be faster first.
-const TILES: [Tile; 12] = [
-    (128, 256, (2, 4), 32, 1, 2),
+const TILES: [Tile; 9] = [
     (128, 128, (4, 2), 64, 1, 2),
     (128, 128, (4, 2), 64, 1, 1),
-    (128, 128, (4, 2), 32, 2, 2),
+    (128, 256, (2, 4), 32, 1, 2),
     (128, 128, (4, 2), 32, 2, 1),
-    (64, 128, (2, 2), 64, 1, 2),
-    (64, 128, (2, 2), 32, 2, 2),
-    (64, 64, (2, 2), 64, 2, 1),
     (64, 64, (2, 2), 32, 2, 2),
+    (64, 64, (2, 2), 64, 2, 1),
     (64, 64, (2, 2), 32, 2, 1),
-    (32, 64, (1, 4), 64, 2, 1),
+    (32, 64, (1, 4), 32, 2, 2),
     (32, 64, (1, 4), 32, 2, 1),
 ];
 /// The same for up to 32 rows of x: steps are long, because the weights come from memory.
@@ -303,39 +301,54 @@ fn software_blocks(needs: &ProductNeeds, subgroup: u32) -> u32 {
     (needs.rows / (2 * 12)).clamp(8, most.into()) as u32
 }
 
-/// Blocks of weight rows of a workgroup of a GPU when there is one row of x: where x is long and each
-/// workgroup computes or stages it, more rows share it.
-fn gpu_blocks(needs: &ProductNeeds) -> u32 {
-    let quantised = !needs.format.is_float();
-    match needs.columns {
-        0..4096 => 4,
-        _ if quantised => 8,
-        _ if needs.computed => 16,
-        _ => 4,
+/// Weight rows that a subgroup of a GPU holds at once when there is one row of x, and blocks of such
+/// rows of a workgroup: where x is long and each workgroup computes or stages it, more rows share it.
+/// By measurements on an H100 and an H200.
+fn gpu_sizes(device: &DeviceFacts, needs: &ProductNeeds) -> (u32, u32) {
+    let (quantised, few) = (!needs.format.is_float(), needs.rows < FEW_WEIGHT_ROWS);
+    let long = needs.columns >= LONG_X;
+    if integers(device, needs) {
+        return (2, 8);
     }
+    let rows = match (quantised, few, long) {
+        (true, true, _) => 1,
+        (true, false, _) => {
+            if needs.rows < MANY_WEIGHT_ROWS {
+                2
+            } else {
+                4
+            }
+        }
+        (false, _, true) => {
+            if needs.rows < MANY_WEIGHT_ROWS {
+                1
+            } else {
+                2
+            }
+        }
+        (false, _, false) => {
+            if few || needs.computed {
+                1
+            } else {
+                2
+            }
+        }
+    };
+    let blocks = match (quantised, needs.computed, long) {
+        (true, _, true) | (false, true, false) => 8,
+        (false, true, true) => 16,
+        _ => 4,
+    };
+    (rows, blocks)
 }
 
-/// Weight rows a subgroup of a GPU holds at once when there is one row of x.
-fn gpu_rows(needs: &ProductNeeds) -> u32 {
-    let quantised = !needs.format.is_float();
-    match needs.rows {
-        0..2048 => 1,
-        2048..16384 => {
-            if quantised {
-                2
-            } else {
-                1
-            }
-        }
-        _ => {
-            if quantised {
-                4
-            } else {
-                2
-            }
-        }
-    }
-}
+/// Rows of weights under which each is a subgroup's own, and from which on a device has enough subgroups
+/// if they hold several.
+const FEW_WEIGHT_ROWS: u64 = 2048;
+const MANY_WEIGHT_ROWS: u64 = 16384;
+
+/// Elements from which on x is long.
+const LONG_X: u64 = 4096;
 
 /// What decides the shape of attention.
 pub struct AttentionNeeds {
@@ -408,8 +421,13 @@ fn quads(device: &DeviceFacts, needs: &AttentionNeeds) -> Option<Quads> {
     // Heads share loads where the loads are what takes time.
     let bytes = needs.row_bytes * u64::from(needs.positions) * u64::from(needs.share);
     let most = if bytes > AGAIN_BYTES { 4 * HELD / both.max(1) } else { 1 };
-    let heads = (1..=most).rev().find(|h| needs.share.is_multiple_of(*h)).unwrap_or(1);
-    quads_of(device, needs, heads)
+    // But not so many that workgroups are too few.
+    let enough = |heads: u32| {
+        let groups = needs.heads / heads * needs.slots;
+        groups * splits(needs, groups) >= SPLIT_GROUPS
+    };
+    let fits = |heads: &u32| needs.share.is_multiple_of(*heads) && enough(*heads);
+    quads_of(device, needs, (1..=most).rev().find(fits).unwrap_or(1))
 }
 
 /// The sizes of attention by quads whose workgroups take `heads` query heads, where that can be.
