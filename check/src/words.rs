@@ -55,7 +55,8 @@ impl Partials {
                 let off = if split == last { -others / weight(last) } else { off(split) };
                 let share = f64::from(total(split)) * (1.0 + off);
                 words.extend(head.iter().map(|x| ((f64::from(*x) * share) as f32).to_bits()));
-                words.extend([highest(split), total(split), 0.0, 0.0].map(f32::to_bits));
+                let used = (last + 1) as f32;
+                words.extend([highest(split), total(split), used, 0.0].map(f32::to_bits));
             }
             for _ in last + 1..self.splits {
                 words.extend(std::iter::repeat_n(0, self.size));

@@ -388,8 +388,8 @@ pub enum Content {
     /// What the workgroups that share the positions of attention leave of it: rows of
     /// `value size + 4` F32, one for each token, head and split, in this order. A row is the sum of
     /// the split's values, each times the exponential of its score less the split's highest; then
-    /// the highest score, the sum of the exponentials and two zeros. A split without positions has
-    /// a highest score of -1e30 and zeros.
+    /// the highest score, the sum of the exponentials, the number of splits that have positions, and
+    /// zero. A split without positions has a highest score of -1e30 and zeros.
     Partials {
         /// The attention's value.
         value: u32,

@@ -12,8 +12,8 @@ const THREADS: u32 = 256;
 ///
 /// They are rows of `value_size / 4 + 1` vectors of four F32, one for each token, head and split, in
 /// this order: the sum of the split's values, each times the exponential of its score less the
-/// split's highest; then the highest score, the sum of the exponentials and two zeros. A split
-/// without positions has a highest score of -1e30 and zeros.
+/// split's highest; then the highest score, the sum of the exponentials, the number of splits
+/// that have positions, and zero. A split without positions has a highest score of -1e30 and zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
     /// Query heads.
@@ -31,14 +31,19 @@ impl Split {
     }
 
     /// WGSL for the function `name(n, j)`: vector `j` of the result of token `n`, from `partials`.
-    /// All loads are independent of each other.
+    ///
+    /// A context is short more often than long: where only the first split has positions, the others
+    /// are not read, of which every workgroup of a product would read all.
     pub fn function(&self, name: &str, partials: &str) -> String {
         let Split { heads, value_size, splits } = *self;
-        let value4 = value_size / 4;
+        let (value4, row) = (value_size / 4, value_size / 4 + 1);
         format!(
             "fn {name}(n: u32, j: u32) -> vec4<f32> {{\n    \
              let first = (n * {heads}u + j / {value4}u) * {splits}u;\n    \
-             let place = j % {value4}u;\n{}    return sum / total;\n}}\n",
+             let place = j % {value4}u;\n    \
+             let only = {partials}[first * {row}u + {value4}u];\n    \
+             let only_sum = {partials}[first * {row}u + place];\n    \
+             if (only.z == 1.0) {{ return only_sum / only.y; }}\n{}    return sum / total;\n}}\n",
             merge(partials, value4, "place", (0..splits).map(|i| (format!("first + {i}u"), None)))
         )
     }

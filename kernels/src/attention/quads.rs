@@ -293,7 +293,8 @@ impl QuadText<'_> {
             None => "        out[row * VALUE4 + j] = sum / total;".to_string(),
             Some(_) => "        let first = (row * SPLITS + group.z) * (VALUE4 + 1u);\n        \
                  out[first + j] = sum;\n        \
-                 if (j == 0u) { out[first + VALUE4] = vec4(highest, total, 0.0, 0.0); }"
+                 let used = f32((newest - oldest + share) / share);\n        \
+                 if (j == 0u) { out[first + VALUE4] = vec4(highest, total, used, 0.0); }"
                 .to_string(),
         };
         format!("{row}{stores}")
