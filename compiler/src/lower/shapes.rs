@@ -308,7 +308,7 @@ fn gpu_sizes(device: &DeviceFacts, needs: &ProductNeeds) -> (u32, u32) {
     let (quantised, few) = (!needs.format.is_float(), needs.rows < FEW_WEIGHT_ROWS);
     let long = needs.columns >= LONG_X;
     if integers(device, needs) {
-        return (2, 8);
+        return (if long && needs.rows >= MANY_WEIGHT_ROWS { 4 } else { 2 }, 8);
     }
     let rows = match (quantised, few, long) {
         (true, true, _) => 1,

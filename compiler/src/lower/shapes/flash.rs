@@ -24,7 +24,7 @@ const TILES: [Tile; 7] = [
 
 /// Workgroups that keep a large GPU busy: each is a few subgroups, of which a processor runs a dozen
 /// at once.
-const ENOUGH_GROUPS: u64 = 64;
+const ENOUGH_GROUPS: u64 = 192;
 
 /// Largest head: a subgroup holds queries and sums of its rows in registers. With heads of 256 what
 /// comes out on an NVIDIA H200 is not finite, for a reason that is not known; 16 to 128 are right.
