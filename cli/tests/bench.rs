@@ -1,6 +1,6 @@
 //! `quarrel bench` on a tiny model: what it prints, and what it refuses.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "test helpers")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "test helpers")]
 
 mod support;
 
@@ -218,8 +218,9 @@ fn a_llama_bench_that_does_not_work_is_named() {
     run(&bench.path().display().to_string()).refused(&["is no file"]);
     let fails = program(&bench, "fails", "echo 'loading' >&2\necho 'no GPU at all' >&2\nexit 3");
     failed(run(&fails), &["fails failed", "3", "no GPU at all"]);
+    failed(run(&program(&bench, "silent", "exit 4")), &["silent failed", "4", "it said nothing"]);
     failed(run(&program(&bench, "talks", "echo hello")), &["talks", "JSON", "llama-bench?"]);
-    failed(run(&program(&bench, "nothing", "echo '[]'")), &["measured nothing"]);
+    failed(run(&program(&bench, "measures-nothing", "echo '[]'")), &["measured nothing"]);
 }
 
 /// Shapes and expanded weights have no file: one is written, and it is gone afterwards.

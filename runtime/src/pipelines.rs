@@ -161,7 +161,7 @@ pub(crate) fn bind_group_layout(gpu: &Gpu, access: &[Access]) -> wgpu::BindGroup
 }
 
 /// Compiles WGSL with the entry point `main`.
-#[allow(unsafe_code, reason = "the checks that wgpu would add cost time in every load")]
+#[expect(unsafe_code, reason = "the checks that wgpu would add cost time in every load")]
 pub(crate) fn compile(
     gpu: &Gpu,
     name: &str,

@@ -200,8 +200,8 @@ fn answer(command: &mut Command) -> Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("nothing");
-    let last: String = last.chars().take(300).collect();
+    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+    let last: String = last.unwrap_or("it said nothing").chars().take(300).collect();
     Err(CliError::Failure(format!("{name} failed ({}): {last}", output.status)))
 }
 
