@@ -1,8 +1,6 @@
 //! Every variant that a plan could take, beside the reference: of the present device, and with the
 //! shapes of a discrete GPU.
 
-#![allow(clippy::panic, reason = "a test fails by panicking")]
-
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::StateFormat;
 use quarrel_ir::plan::{Choice, ChosenBy, Phase, Plan, PlanOptions};

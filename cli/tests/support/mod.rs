@@ -1,7 +1,6 @@
 //! Tiny models with random weights, and the binary run on them.
 #![allow(dead_code, reason = "each test file uses part of it")]
-#![allow(missing_docs, reason = "a test helper")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test helper")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test helper")]
 
 use quarrel_ir::format::Format;
 use quarrel_models::gguf::write::GgufWriter;
