@@ -251,6 +251,27 @@ fn llama_cpp_gets_a_file_of_what_has_none() {
 }
 
 #[test]
+fn an_interrupt_leaves_no_file_behind() {
+    let bench = Bench::new();
+    let name = bench.path().join("name");
+    let lines = format!("echo \"$2\" > '{}'\nexec sleep 5", name.display());
+    let waits = program(&bench, "waits", &lines);
+    let shape = ["bench", "--synthetic", "smollm2-135m:Q4_0", "--layers", "1", "--vs", &waits];
+    let mut child = bench.command(&shape).spawn().unwrap();
+    let written = || std::fs::read_to_string(&name).is_ok_and(|text| text.ends_with('\n'));
+    while !written() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let file = std::fs::read_to_string(&name).unwrap();
+    assert!(Path::new(file.trim()).is_file());
+    let signal = ["-INT", &child.id().to_string()];
+    assert!(std::process::Command::new("kill").args(signal).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!Path::new(file.trim()).exists(), "{file} was left behind");
+}
+
+#[test]
 fn a_report_says_everything() {
     let bench = Bench::new();
     let (file, llama) = (bench.model(&Tiny::default()), llama_bench(&bench));
