@@ -360,12 +360,18 @@ fn what_a_step_is_made_of_is_there() {
     nothing(|plan| plan.options.slots = 0, "number of slots");
     nothing(|plan| plan.model.vocabulary = 0, "vocabulary");
     let small = |change: fn(&mut Plan), wanted: &str| match broken(change) {
-        PlanError::Io { what, needs, has } => assert!(what == wanted && needs > has, "{what}"),
+        PlanError::Room { what, needs, has } => assert!(what == wanted && needs > has, "{what}"),
         other => panic!("{other:?}"),
     };
     small(|plan| plan.options.chunk = 64, "tokens");
     small(|plan| plan.model.vocabulary = u32::MAX, "logits");
     small(|plan| plan.io.stop = plan.io.step, "stop tokens");
+    small(|plan| plan.options.context = u32::MAX, "positions");
+    let held = |plan: &mut Plan| {
+        let mut tenants = plan.buffers.iter_mut().flat_map(|buffer| &mut buffer.tenants);
+        tenants.next().unwrap().bytes = u64::MAX;
+    };
+    assert!(matches!(broken(held), PlanError::Tenant { .. }));
     let odd = broken(|plan| plan.buffers[0].bytes += 4);
     assert!(matches!(odd, PlanError::Size { .. }), "{odd:?}");
     let tiles = Extent::Tiles { dim: RunDim::Tokens, tile: 0, times: 1 };

@@ -1,8 +1,8 @@
 //! Checks of a whole plan, made before it is run and after it is loaded from a file.
 
 use super::{
-    Access, Buffer, BufferId, BufferRange, Dispatch, Extent, Kernel, PLAN_VERSION, Plan, Rewind,
-    StepDims,
+    Access, Buffer, BufferId, BufferRange, BufferRole, Dispatch, Extent, Kernel, PLAN_VERSION,
+    Plan, Rewind, StepDims,
 };
 use crate::facts::DeviceFacts;
 use crate::sampling::{MAX_STOP_TOKENS, RECORDS, SLOT_WORDS};
@@ -68,14 +68,26 @@ pub enum PlanError {
         /// Its size.
         bytes: u64,
     },
-    /// A buffer of [`Io`](super::Io) is too small for a step.
-    #[error("its {what} take {needs} words, but their buffer has {has}")]
-    Io {
-        /// What the buffer holds.
+    /// A value does not fit into the buffer that it lives in.
+    #[error("{value} needs {needs} bytes, but lives in buffer {buffer:?}, which has {has}")]
+    Tenant {
+        /// The value.
+        value: String,
+        /// Bytes that it needs.
+        needs: u64,
+        /// The buffer.
+        buffer: String,
+        /// Bytes that it has.
+        has: u64,
+    },
+    /// The states, or a buffer of [`Io`](super::Io), are too small.
+    #[error("its {what} take {needs} words, but there is room for {has}")]
+    Room {
+        /// What there is no room for.
         what: &'static str,
         /// Words that they take.
         needs: u64,
-        /// Words of the buffer.
+        /// Words that there are.
         has: u64,
     },
     /// A grid is divided into tiles of nothing.
@@ -140,7 +152,7 @@ impl Plan {
                 self.verify_dispatch(device, &at, dispatch)?;
             }
         }
-        self.verify_io()
+        self.verify_room()
     }
 
     /// Checks what a step is made of.
@@ -163,8 +175,8 @@ impl Plan {
         }
     }
 
-    /// Checks that there is room for what the host writes and reads.
-    fn verify_io(&self) -> Result<(), PlanError> {
+    /// Checks that there is room for what the host writes and reads, and for every position.
+    fn verify_room(&self) -> Result<(), PlanError> {
         let (io, options) = (&self.io, &self.options);
         let [tokens, slots, rows] =
             [options.step_tokens(), options.slots, options.out_rows.max(options.slots)]
@@ -182,11 +194,12 @@ impl Plan {
             ("counts of sampled tokens", io.drawn, slots),
             ("stop tokens", io.stop, 1 + MAX_STOP_TOKENS as u64),
         ];
-        needs.into_iter().try_for_each(|(what, id, needs)| {
+        for (what, id, needs) in needs {
             self.verify_buffer("io", id)?;
-            let has = self.buffer(id).bytes / 4;
-            if needs > has { Err(PlanError::Io { what, needs, has }) } else { Ok(()) }
-        })
+            room(what, needs, self.buffer(id).bytes / 4)?;
+        }
+        let states = self.position_bytes.saturating_mul(options.context.into());
+        room("positions", states / 4, self.bytes_of(BufferRole::State) / 4)
     }
 
     fn verify_buffer(&self, at: &str, id: BufferId) -> Result<(), PlanError> {
@@ -263,6 +276,10 @@ fn verify_size(device: &DeviceFacts, buffer: &Buffer) -> Result<(), PlanError> {
     if !bytes.is_multiple_of(16) {
         return Err(PlanError::Size { buffer: buffer.name.clone(), bytes });
     }
+    if let Some(tenant) = buffer.tenants.iter().find(|tenant| tenant.bytes > bytes) {
+        let (value, needs) = (tenant.value.clone(), tenant.bytes);
+        return Err(PlanError::Tenant { value, needs, buffer: buffer.name.clone(), has: bytes });
+    }
     let has = device.max_buffer_bytes.min(MOST_BYTES);
     limit(device, &format!("buffer {:?}", buffer.name), "bytes a buffer", (bytes, has))
 }
@@ -277,6 +294,11 @@ fn verify_kernel(device: &DeviceFacts, kernel: &Kernel) -> Result<(), PlanError>
     ];
     let check = |(what, needs, has): (_, _, u32)| limit(device, &at, what, (needs, has.into()));
     limits.into_iter().try_for_each(check)
+}
+
+/// An error where there is no room for so many words.
+fn room(what: &'static str, needs: u64, has: u64) -> Result<(), PlanError> {
+    if needs <= has { Ok(()) } else { Err(PlanError::Room { what, needs, has }) }
 }
 
 /// An error where something needs more than the device has.
