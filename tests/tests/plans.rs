@@ -377,6 +377,8 @@ fn what_a_step_is_made_of_is_there() {
     let tiles = Extent::Tiles { dim: RunDim::Tokens, tile: 0, times: 1 };
     let tile = broken_dispatch(|d| d.grid[1] = tiles);
     assert!(matches!(tile, PlanError::Tile { .. }), "{tile:?}");
+    let work = broken_dispatch(|d| d.cost.token_flops = u64::MAX);
+    assert!(matches!(work, PlanError::Work { .. }), "{work:?}");
 }
 
 /// The places of numbers in a plan's JSON, two of each kind.

@@ -11,6 +11,9 @@ use std::collections::HashMap;
 /// No device has as much memory: sums of what is smaller stay within 64 bits.
 const MOST_BYTES: u64 = 1 << 48;
 
+/// No dispatch moves or computes as much: sums over the dispatches of a program stay within 64 bits.
+const MOST_WORK: u64 = 1 << 54;
+
 /// A plan breaks one of its rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -93,6 +96,12 @@ pub enum PlanError {
     /// A grid is divided into tiles of nothing.
     #[error("{at}: its grid has tiles of 0")]
     Tile {
+        /// The dispatch.
+        at: String,
+    },
+    /// A dispatch is said to do more than any can.
+    #[error("{at}: what it moves or computes is beyond all measure")]
+    Work {
         /// The dispatch.
         at: String,
     },
@@ -264,6 +273,10 @@ impl Plan {
             out_rows: self.options.out_rows.max(self.options.slots),
             slots: self.options.slots,
         };
+        let work = dispatch.work(largest, self.options.context);
+        if work.is_some_and(|work| work.bytes.max(work.flops) > MOST_WORK) {
+            return Err(PlanError::Work { at });
+        }
         dispatch.grid.iter().try_for_each(|extent: &Extent| {
             let needs = extent.at(largest).into();
             limit(device, &at, "workgroups along one axis", (needs, device.max_grid.into()))
