@@ -5,7 +5,7 @@ use crate::bound::{Bound, bindings, compared, known, partials};
 use crate::device::{Device, Written};
 use crate::oracle::{Done, Steps};
 use crate::report::{Compared, Difference, Table};
-use crate::script::Script;
+use crate::script::Layers;
 use crate::tolerance;
 use crate::words::{self, POISON};
 use quarrel_ir::graph::{Graph, Op, StateId, ValueId};
@@ -15,23 +15,22 @@ use quarrel_reference::Elements;
 /// Two scores this close to each other, relative to the largest of their row, may change places.
 const SCORES_WITHIN: f64 = 1e-5;
 
-/// Runs and compares the dispatches of all steps.
+/// Runs and compares the dispatches of one step.
 pub(crate) fn run(
     device: &Device<'_>,
     steps: &Steps,
-    script: &Script,
+    (at, done): (usize, &Done),
+    layers: &Layers,
     table: &mut Table<'_>,
 ) -> Result<(), CheckError> {
-    for (at, done) in steps.all.iter().enumerate() {
-        device.write_inputs(&done.step);
-        for (index, dispatch) in compared(device.plan(), &done.step, &script.layers)? {
-            for bound in bindings(device.plan(), dispatch) {
-                prepare(device, steps, done, &bound)?;
-            }
-            device.run(&done.step, index)?;
-            for written in device.written(&done.step, dispatch)? {
-                table.alone(compare(device, steps, (at, done), (index, dispatch), &written)?);
-            }
+    device.write_inputs(&done.step);
+    for (index, dispatch) in compared(device.plan(), &done.step, layers)? {
+        for bound in bindings(device.plan(), dispatch) {
+            prepare(device, steps, done, &bound)?;
+        }
+        device.run(&done.step, index)?;
+        for written in device.written(&done.step, dispatch)? {
+            table.alone(compare(device, steps, (at, done), (index, dispatch), &written)?);
         }
     }
     Ok(())

@@ -1,10 +1,10 @@
 //! Plans beside the reference, kernel by kernel.
 //!
-//! The reference interpreter computes the steps of a short text. Then each dispatch of the plan runs
-//! alone: what it reads is set from the reference's values, so that errors do not add up, and what it
-//! writes is compared with them. Once more the steps run as they are, each dispatch on what those
-//! before it have left: the chain, which shows how errors add up. At last the sampling kernels draw
-//! from the reference's logits.
+//! The reference interpreter computes the steps of a short text, and the device runs them, each dispatch
+//! on what those before it have left: the chain, which shows how errors add up. Then each dispatch of a
+//! step runs alone: what it reads is set from the reference's values, so that errors do not add up, and
+//! what it writes is compared with them. After a step that has logits the sampling kernels draw from the
+//! reference's.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -86,7 +86,9 @@ pub fn check(
     let oracle = Oracle::new(&graph, plan, &weights, script)?;
     let mut table = Table::new(plan);
     let (steps, chain) = chain::run(&device, oracle, script, &mut table)?;
-    alone::run(&device, &steps, script, &mut table)?;
-    sampling::run(&device, &steps, script, &mut table)?;
+    for step in steps.all.iter().enumerate() {
+        alone::run(&device, &steps, step, &script.layers, &mut table)?;
+        sampling::run(&device, &steps, step, &mut table)?;
+    }
     Ok(table.report(script, &steps.all, chain))
 }

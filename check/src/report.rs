@@ -3,7 +3,7 @@
 use crate::oracle::Done;
 use crate::script::{Layers, Script};
 use crate::tolerance::Tolerance;
-use quarrel_ir::plan::{Dispatch, FusedOp, KernelId, Phase, Place, Plan};
+use quarrel_ir::plan::{Dispatch, FusedOp, KernelId, Phase, Plan};
 use quarrel_reference::Elements;
 use serde::Serialize;
 
@@ -192,7 +192,7 @@ impl<'a> Table<'a> {
                 let errors = KernelErrors {
                     program: program.name.clone(),
                     kernel: plan.kernel(dispatch.kernel).name.clone(),
-                    ops: anchors(dispatch),
+                    ops: dispatch.made_for(),
                     compared: 0,
                     worst: None,
                     chain: None,
@@ -281,23 +281,7 @@ fn worst(result: &Compared<'_>) -> Worst {
 
 /// `%17 linear q`
 fn op(op: &FusedOp) -> String {
-    match &op.name {
-        Some(name) => format!("%{} {} {name}", op.value, op.op),
-        None => format!("%{} {}", op.value, op.op),
-    }
-}
-
-/// What a dispatch is made for: its anchors, or all where it has none.
-fn anchors(dispatch: &Dispatch) -> String {
-    let name = |op: &FusedOp| match &op.name {
-        Some(name) => format!("{} {name}", op.op),
-        None => op.op.clone(),
-    };
-    let anchors = || dispatch.ops.iter().filter(|op| op.place == Place::Anchor);
-    match anchors().next() {
-        Some(_) => anchors().map(name).collect::<Vec<_>>().join(", "),
-        None => dispatch.ops.iter().map(name).collect::<Vec<_>>().join(", "),
-    }
+    format!("%{} {}", op.value, op.in_words())
 }
 
 #[cfg(test)]

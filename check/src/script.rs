@@ -60,7 +60,7 @@ impl Script {
     /// Refuses texts that the plan has no room for.
     pub(crate) fn fits(&self, plan: &Plan) -> Result<(), CheckError> {
         let (options, vocabulary) = (&plan.options, plan.model.vocabulary);
-        let needs = self.prompt.len() + self.decode;
+        let needs = self.prompt.len().saturating_add(self.decode);
         let why = if self.prompt.is_empty() {
             "the prompt has no tokens".to_owned()
         } else if needs > options.context as usize {

@@ -142,15 +142,15 @@ impl Rows {
         }
     }
 
-    /// The words of slot 0's rows where the positions before `end` are written, `all` being the rows of all positions;
-    /// those from `new` on stand for what is not written yet.
+    /// The words of slot 0's rows where the positions before `end` are written, `all` being the rows of
+    /// all positions; those from `new` on stand for what is not written yet.
     pub(crate) fn image(self, all: &[f32], new: u32, end: u32) -> Vec<u32> {
         let words = self.row_words();
         let garbage = self.encode(&vec![GARBAGE; self.width]);
         let shown = self.shown(end);
         let mut image = garbage.repeat(shown as usize);
         // Later positions come round to the rows of earlier ones.
-        for position in end.saturating_sub(2 * self.count)..end {
+        for position in end.saturating_sub(self.count.saturating_mul(2))..end {
             let at = self.row(position) as usize * words;
             // `all` has a row for each position, the image one for each that is kept.
             let row = &all[position as usize * self.width..][..self.width];

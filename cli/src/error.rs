@@ -185,9 +185,9 @@ impl From<SyntheticError> for CliError {
 impl From<CompileError> for CliError {
     fn from(error: CompileError) -> CliError {
         match error {
-            CompileError::Options(_) | CompileError::DoesNotFit { .. } => {
-                CliError::User(error.to_string())
-            }
+            CompileError::Options(_)
+            | CompileError::DoesNotFit { .. }
+            | CompileError::Device(_) => CliError::User(error.to_string()),
             _ => CliError::Failure(error.to_string()),
         }
     }

@@ -1,8 +1,8 @@
 //! What is known of a device from before: small files in the user's cache folder, one a device and
 //! driver, that are worth no error when they are damaged or another's.
 
-use crate::output;
 use crate::store::cache_folder;
+use crate::{files, output};
 use quarrel_ir::facts::DeviceFacts;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -69,17 +69,12 @@ pub(crate) fn keep<T: Serialize>(
     let path = path(kind, facts).ok_or_else(|| {
         io::Error::new(io::ErrorKind::NotFound, "there is no cache folder: set QUARREL_CACHE")
     })?;
-    let folder = path.parent().unwrap_or(&path);
-    fs::create_dir_all(folder)?;
     let kept = Kept {
         device: facts.name.clone(),
         backend: facts.backend.clone(),
         driver: facts.driver.clone(),
         content,
     };
-    // Written aside and renamed, so that nobody reads half of it.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    serde_json::to_writer_pretty(&mut file, &kept)?;
-    file.persist(&path).map_err(|failed| failed.error)?;
+    files::write_in_new_folder(&path, &serde_json::to_vec_pretty(&kept)?)?;
     Ok(path)
 }

@@ -8,10 +8,13 @@
 //! | `saved.rs` | plans in files |
 //! | `model.rs`, `text.rs` | a model's file, architecture and graph; its tokenizer and template |
 //! | `backend/` | what runs a model: the GPU runtime or the reference interpreter |
+//! | `conversation.rs` | system messages, tools, conversations from files |
 //! | `generation.rs` | generating: streaming, interrupts, timings |
+//! | `trace.rs` | what host and device did, as a file |
 //! | `store/` | models by name |
 //! | `kept.rs`, `measured.rs`, `tuned.rs` | what is known of a device from before: its speeds, and which variants of kernels are fast |
 //! | `output.rs`, `error.rs`, `progress.rs` | what is printed, and where |
+//! | `files.rs` | files that are written whole or not at all |
 //! | `pipelines.rs` | compiled pipelines, from one run to the next |
 //! | `background.rs`, `interrupt.rs`, `memory.rs` | threads, Ctrl-C, free memory |
 
@@ -20,6 +23,7 @@ mod background;
 mod commands;
 mod conversation;
 mod error;
+mod files;
 mod generation;
 mod interrupt;
 mod kept;

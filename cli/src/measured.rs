@@ -11,7 +11,15 @@ const KIND: &str = "devices";
 /// The facts of `gpu`, with its speeds where they were measured before.
 pub(crate) fn facts(gpu: &Gpu) -> DeviceFacts {
     let mut facts = gpu.facts();
-    facts.speeds = kept::load::<Speeds>(KIND, &facts).unwrap_or_default();
+    if let Some(speeds) = kept::load::<Speeds>(KIND, &facts) {
+        match speeds.check() {
+            Ok(()) => facts.speeds = speeds,
+            Err(why) => output::remark(&format!(
+                "what was measured of the device is ignored: {why}. `quarrel devices --measure` \
+                 measures again\n"
+            )),
+        }
+    }
     facts
 }
 

@@ -76,7 +76,8 @@ impl Precision {
 /// A plan that was saved.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SavedArgs {
-    /// Run a plan that `quarrel plan --save` wrote, without compiling anything
+    /// Run a plan that `quarrel plan --save` wrote, without compiling anything. A plan is a program for
+    /// the device: take it from nobody whose programs you would not run
     #[arg(
         long = "plan",
         value_name = "FILE",

@@ -1,39 +1,18 @@
 //! Plans in files: written whole or not at all, and refused where they do not fit.
 
 use crate::error::{CliError, Result};
+use crate::files;
 use crate::model::Source;
 use crate::options::PlanArgs;
 use quarrel_ir::plan::{Plan, PlanOptions, SavedError};
 use quarrel_models::arch;
-use std::io::Write;
 use std::path::Path;
 
-/// Writes `plan` to a file, which is there whole or not at all.
+/// Writes `plan` to a file.
 pub(crate) fn write(path: &Path, plan: &Plan) -> Result<()> {
-    let failed = |why: std::io::Error| {
+    files::write(path, plan.to_json()?.as_bytes()).map_err(|why| {
         CliError::User(format!("the plan cannot be written to {}: {why}", path.display()))
-    };
-    let text = plan.to_json()?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
-        .and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file))
-        .map_err(failed)?;
-    file.flush().map_err(failed)?;
-    readable(&file).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
-}
-
-/// Temporary files are for their owner alone; a plan is for whoever may read files beside it.
-#[cfg(unix)]
-fn readable(file: &tempfile::NamedTempFile) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn readable(_file: &tempfile::NamedTempFile) -> std::io::Result<()> {
-    Ok(())
+    })
 }
 
 /// Reads a plan from a file and checks its rules.

@@ -2,10 +2,10 @@
 //! Format, complete events ("X") with times in microseconds.
 
 use crate::error::{CliError, Result};
+use crate::files;
 use quarrel_runtime::{Span, Trace, Track};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 
 /// An event of the format.
@@ -71,16 +71,12 @@ fn events(trace: &Trace) -> Vec<Event<'_>> {
 
 /// Writes the file, an event a line.
 pub(crate) fn write(path: &Path, trace: &Trace) -> Result<()> {
-    let failed = |why: std::io::Error| {
+    let lines: Vec<String> =
+        events(trace).iter().map(serde_json::to_string).collect::<serde_json::Result<_>>()?;
+    let text = format!("[\n{}\n]\n", lines.join(",\n"));
+    files::write(path, text.as_bytes()).map_err(|why| {
         CliError::User(format!("the trace cannot be written to {}: {why}", path.display()))
-    };
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path).map_err(failed)?);
-    for (index, event) in events(trace).iter().enumerate() {
-        let before = if index == 0 { "[\n" } else { ",\n" };
-        let text = serde_json::to_string(event)?;
-        write!(file, "{before}{text}").map_err(failed)?;
-    }
-    file.write_all(b"\n]\n").and_then(|()| file.flush()).map_err(failed)
+    })
 }
 
 #[cfg(test)]

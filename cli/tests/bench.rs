@@ -1,6 +1,6 @@
 //! `quarrel bench` on a tiny model: what it prints, and what it refuses.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "test helpers")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "test helpers")]
 
 mod support;
 
@@ -218,8 +218,9 @@ fn a_llama_bench_that_does_not_work_is_named() {
     run(&bench.path().display().to_string()).refused(&["is no file"]);
     let fails = program(&bench, "fails", "echo 'loading' >&2\necho 'no GPU at all' >&2\nexit 3");
     failed(run(&fails), &["fails failed", "3", "no GPU at all"]);
+    failed(run(&program(&bench, "silent", "exit 4")), &["silent failed", "4", "it said nothing"]);
     failed(run(&program(&bench, "talks", "echo hello")), &["talks", "JSON", "llama-bench?"]);
-    failed(run(&program(&bench, "nothing", "echo '[]'")), &["measured nothing"]);
+    failed(run(&program(&bench, "measures-nothing", "echo '[]'")), &["measured nothing"]);
 }
 
 /// Shapes and expanded weights have no file: one is written, and it is gone afterwards.
@@ -247,6 +248,27 @@ fn llama_cpp_gets_a_file_of_what_has_none() {
         assert_eq!(written.info("blk.0.attn_norm.weight").unwrap().format, Format::F32);
         assert_eq!(written.architecture(), Some("llama"));
     }
+}
+
+#[test]
+fn an_interrupt_leaves_no_file_behind() {
+    let bench = Bench::new();
+    let name = bench.path().join("name");
+    let lines = format!("echo \"$2\" > '{}'\nexec sleep 5", name.display());
+    let waits = program(&bench, "waits", &lines);
+    let shape = ["bench", "--synthetic", "smollm2-135m:Q4_0", "--layers", "1", "--vs", &waits];
+    let mut child = bench.command(&shape).spawn().unwrap();
+    let written = || std::fs::read_to_string(&name).is_ok_and(|text| text.ends_with('\n'));
+    while !written() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let file = std::fs::read_to_string(&name).unwrap();
+    assert!(Path::new(file.trim()).is_file());
+    let signal = ["-INT", &child.id().to_string()];
+    assert!(std::process::Command::new("kill").args(signal).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!Path::new(file.trim()).exists(), "{file} was left behind");
 }
 
 #[test]

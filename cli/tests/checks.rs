@@ -1,6 +1,6 @@
 //! `quarrel plan --check` and `--measure` on a tiny model: what they print, and what they refuse.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "test helpers")]
+#![expect(clippy::panic, reason = "test helpers")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Commands on a Hugging Face folder in place of a GGUF file.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -177,6 +177,28 @@ fn what_the_device_cannot_bind() {
 }
 
 #[test]
+fn facts_of_no_device() {
+    let bench = Bench::new();
+    let file = bench.model(&Tiny::default());
+    let facts: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/facts/nvidia-h100.json")).unwrap();
+    let with = |fact: &str, value: serde_json::Value| {
+        let mut facts = facts.clone();
+        facts[fact] = value;
+        let facts = bench.file("facts.json", facts.to_string().as_bytes());
+        bench.run(&["plan", &file, "--for", &facts])
+    };
+    with("subgroup_size", 0.into()).refused(&["subgroup_size is 0", "power of two"]);
+    with("subgroup_size", u32::MAX.into()).refused(&["subgroup_size"]);
+    with("max_workgroup_threads", 7.into()).refused(&["max_workgroup_threads is 7"]);
+    with("max_workgroup_bytes", 0.into()).refused(&["max_workgroup_bytes"]);
+    with("max_grid", 1.into()).refused(&["max_grid"]);
+    with("binding_alignment", 3.into()).refused(&["binding_alignment"]);
+    with("dispatch_us", (-1.0).into()).refused(&["dispatch_us"]);
+    with("subgroup_size", "many".into()).refused(&["facts.json", "quarrel devices --json"]);
+}
+
+#[test]
 fn tools_and_messages_that_are_none() {
     let bench = Bench::new();
     let file = bench.model(&Tiny::default());

@@ -1,6 +1,6 @@
 //! The page of `quarrel plan --format html`, in a browser.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 #[path = "support/browser.rs"]
 mod browser;

@@ -1,6 +1,6 @@
 //! Views of plans: questions, barriers, passes, changes and differences.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

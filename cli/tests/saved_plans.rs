@@ -1,12 +1,5 @@
 //! Plans in files: run as they were compiled, refused where they do not fit.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
 mod support;
 
 use support::{Bench, Tiny};

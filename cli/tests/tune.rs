@@ -1,6 +1,6 @@
 //! `quarrel tune`, and what is kept of it.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "test helpers")]
+#![expect(clippy::unwrap_used, reason = "test helpers")]
 
 mod support;
 
@@ -92,5 +92,22 @@ fn files_that_are_damaged_or_of_another_device_or_version_are_left_out() {
         assert_eq!(finished.code, 0);
         let plan: Value = serde_json::from_str(&finished.out).unwrap();
         assert!(plan["kernels"].is_array());
+    }
+}
+
+#[test]
+fn speeds_of_no_device_are_left_out() {
+    let bench = Bench::new();
+    let (model, _, kept) = tuned(&bench);
+    let name = kept.file_name().unwrap();
+    let speeds = kept.parent().unwrap().with_file_name("devices").join(name);
+    let mut file: Value = serde_json::from_slice(&fs::read(&speeds).unwrap()).unwrap();
+    for us in [0.0, -1.0, 1e300] {
+        file["content"]["dispatch_us"] = us.into();
+        fs::write(&speeds, file.to_string()).unwrap();
+        let finished = bench.run(&["plan", &model]);
+        assert_eq!(finished.code, 0, "{finished:?}");
+        assert!(finished.err.contains("dispatch_us"), "{finished:?}");
+        assert!(finished.err.contains("`quarrel devices --measure`"), "{finished:?}");
     }
 }

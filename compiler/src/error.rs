@@ -1,5 +1,6 @@
 //! What can go wrong in compilation, and who is to blame.
 
+use quarrel_ir::facts::FactsError;
 use quarrel_ir::graph::{TypeError, VerifyError};
 use quarrel_ir::plan::PlanError;
 
@@ -23,6 +24,9 @@ pub enum CompileError {
     /// A pass made an op that does not type: a bug of the compiler.
     #[error("a bug in the compiler: a rewrite does not type: {0}")]
     Rewrite(TypeError),
+    /// The device facts are those of no device.
+    #[error("there is no such device: {0}")]
+    Device(#[from] FactsError),
     /// The kernels of this device cannot do what the model needs.
     #[error("{what} is not supported: {why}")]
     Unsupported {

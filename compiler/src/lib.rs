@@ -95,7 +95,7 @@ pub fn compile_watched(
     watch: Watch<'_>,
 ) -> Result<Plan, CompileError> {
     graph.verify()?;
-    limits::check_options(graph, options)?;
+    limits::check_inputs(graph, device, options)?;
     watch(&|| trace::graph("graph", graph));
     let original = graph;
     let mut graph = canonical(graph)?;

@@ -7,9 +7,14 @@ use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Addressing, Graph, Input, Op, StateDecl};
 use quarrel_ir::plan::{Buffer, BufferRole, PlanOptions};
 
-/// That every option is in its range, and that the model has a row for each position: kernels do
-/// not check a table of learned positions.
-pub fn check_options(graph: &Graph, options: &PlanOptions) -> Result<(), CompileError> {
+/// That the device can be one, that every option is in its range, and that the model has a row for
+/// each position: kernels do not check a table of learned positions.
+pub fn check_inputs(
+    graph: &Graph,
+    device: &DeviceFacts,
+    options: &PlanOptions,
+) -> Result<(), CompileError> {
+    device.check()?;
     let positive = [
         ("context", options.context),
         ("chunk", options.chunk),

@@ -44,6 +44,58 @@ pub struct DeviceFacts {
     pub speeds: Speeds,
 }
 
+/// A fact that no device has: the facts come from a file that is damaged, or from a driver that is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its {what} is {found}, but {expected}")]
+pub struct FactsError {
+    /// The fact.
+    pub what: &'static str,
+    /// What it is.
+    pub found: String,
+    /// What it must be.
+    pub expected: &'static str,
+}
+
+impl DeviceFacts {
+    /// Refuses facts that are none of a device, as compilers divide by them.
+    ///
+    /// # Errors
+    /// The first such fact.
+    pub fn check(&self) -> Result<(), FactsError> {
+        let power = |number: u32, most| number.is_power_of_two() && number <= most;
+        let (lanes, alignment) = (self.subgroup_size, self.binding_alignment);
+        let rules = [
+            ("subgroup_size", lanes, power(lanes, 128), "must be a power of two, at most 128"),
+            (
+                "binding_alignment",
+                alignment,
+                power(alignment, 4096),
+                "must be a power of two, at most 4096",
+            ),
+            // What WebGPU promises of any device.
+            (
+                "max_workgroup_bytes",
+                self.max_workgroup_bytes,
+                self.max_workgroup_bytes >= 16_384,
+                "must be at least 16384",
+            ),
+            (
+                "max_workgroup_threads",
+                self.max_workgroup_threads,
+                self.max_workgroup_threads >= 128,
+                "must be at least 128",
+            ),
+            ("max_grid", self.max_grid, self.max_grid >= 65_535, "must be at least 65535"),
+        ];
+        match rules.into_iter().find(|(_, _, holds, _)| !holds) {
+            Some((what, found, _, expected)) => {
+                Err(FactsError { what, found: found.to_string(), expected })
+            }
+            None => self.speeds.check(),
+        }
+    }
+}
+
 /// Measured speeds of a device, all in kernels that depend on the one before; what was never
 /// measured is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -82,6 +134,30 @@ pub struct CopyTime {
 }
 
 impl Speeds {
+    /// Refuses speeds that are none of a device.
+    ///
+    /// # Errors
+    /// The first such speed.
+    pub fn check(&self) -> Result<(), FactsError> {
+        let copies = self.copies.iter().map(|copy| ("time of a copy", Some(copy.us)));
+        let speeds = [
+            ("copy_bytes_per_s", self.copy_bytes_per_s),
+            ("dispatch_us", self.dispatch_us),
+            ("workgroup_bytes_per_s", self.workgroup_bytes_per_s),
+            ("flops_per_s", self.flops_per_s),
+            ("matrix_flops_per_s", self.matrix_flops_per_s),
+        ];
+        let all = speeds.into_iter().chain(copies);
+        let mut known = all.filter_map(|(what, speed)| Some((what, speed?)));
+        match known.find(|(_, speed)| !(1e-6..=1e18).contains(speed)) {
+            Some((what, found)) => {
+                let expected = "must be from 1e-6 to 1e18";
+                Err(FactsError { what, found: found.to_string(), expected })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether anything was measured that predicts the time of a dispatch.
     pub fn known(&self) -> bool {
         self.dispatch_us.is_some() && (self.copy_bytes_per_s.is_some() || !self.copies.is_empty())
@@ -102,4 +178,34 @@ pub enum DeviceKind {
     Cpu,
     /// Not said.
     Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_of_no_device_are_refused() {
+        let facts = include_str!("../../tests/facts/nvidia-h100.json");
+        let facts: DeviceFacts = serde_json::from_str(facts).unwrap();
+        assert_eq!(facts.check(), Ok(()));
+        let refused = |change: fn(&mut DeviceFacts), what: &str| {
+            let mut changed = facts.clone();
+            change(&mut changed);
+            let error = changed.check().unwrap_err();
+            assert_eq!(error.what, what, "{error}");
+        };
+        refused(|facts| facts.subgroup_size = 0, "subgroup_size");
+        refused(|facts| facts.subgroup_size = 48, "subgroup_size");
+        refused(|facts| facts.binding_alignment = 0, "binding_alignment");
+        refused(|facts| facts.max_workgroup_bytes = 0, "max_workgroup_bytes");
+        refused(|facts| facts.max_workgroup_threads = 1, "max_workgroup_threads");
+        refused(|facts| facts.max_grid = 0, "max_grid");
+        refused(|facts| facts.speeds.dispatch_us = Some(0.0), "dispatch_us");
+        refused(|facts| facts.speeds.flops_per_s = Some(-1.0), "flops_per_s");
+        refused(
+            |facts| facts.speeds.copies = vec![CopyTime { bytes: 1, us: 1e300 }],
+            "time of a copy",
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! Dequantisation, bit for bit, against values that the `gguf` Python package computed:
 //! `fixtures/make_format_fixtures.py` wrote the fixtures and says how.
-#![allow(clippy::panic, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 
 use proptest::prelude::*;
 use quarrel_ir::format::Format;

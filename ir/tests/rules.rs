@@ -1,6 +1,6 @@
 //! Each rule of the ops' types and of whole graphs, broken once.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use quarrel_ir::graph::{Graph, Op, Origin, StateId, TextProblem, TypeError, ValueId, WeightId};
 
@@ -40,7 +40,7 @@ fn type_error(line: &str) -> TypeError {
 }
 
 #[test]
-#[allow(clippy::too_many_lines, reason = "a list of cases")]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 fn each_op_checks_its_operands() {
     let cases = [
         ("input tokens %0", "input takes no operands, not 1"),

@@ -1,6 +1,6 @@
 //! The IR text: what is printed reads back as the same graph, and errors say where they are.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod random_graph;
 
@@ -97,7 +97,7 @@ fn error_after(from: &str, to: &str) -> String {
 }
 
 #[test]
-#[allow(clippy::too_many_lines, reason = "a list of cases")]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 fn errors_say_where_and_what_was_expected() {
     let cases = [
         ("graph", "grape", "line 1, column 1: expected `graph`, found `grape`"),

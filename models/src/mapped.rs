@@ -50,7 +50,7 @@ impl Bytes {
 }
 
 /// Maps the whole file, read-only.
-#[allow(unsafe_code, reason = "mapping a file has no safe interface")]
+#[expect(unsafe_code, reason = "mapping a file has no safe interface")]
 fn map(file: &File) -> io::Result<Mmap> {
     // SAFETY: the map is private and read-only, and is only ever read as bytes. That the file is
     // not changed meanwhile is a condition that `Bytes::open` documents.
@@ -59,7 +59,7 @@ fn map(file: &File) -> io::Result<Mmap> {
 
 /// Tells the system that the whole pages within `range` are not needed again.
 #[cfg(unix)]
-#[allow(unsafe_code, reason = "this advice has no safe interface")]
+#[expect(unsafe_code, reason = "this advice has no safe interface")]
 fn release_pages(map: &Mmap, range: &Range<usize>) {
     /// A multiple of every page size in use (4, 16 and 64 KiB), so that no neighbour's page goes.
     const PAGES: usize = 64 << 10;

@@ -1,7 +1,5 @@
 //! Each op's arithmetic against values computed by hand and against identities.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Addressing, StateDecl, StateFormat};
 use quarrel_ir::graph::{Attention, BinaryOp, NormKind, Normalize, Rope, RopeStyle, UnaryOp};

@@ -1,6 +1,6 @@
 //! Whole graphs over several steps: states, chunks, slots, and the errors of bad inputs.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod tiny_llama;
 

@@ -335,29 +335,17 @@ impl Engine {
 /// Refuses plans whose kernels may not work on this device.
 fn check_device(gpu: &Gpu, plan: &Plan) -> Result<(), RuntimeError> {
     let (facts, planned) = (gpu.facts(), &plan.device);
-    let lacks = |what: &str, has: u64, needs: u64| format!("its {what} is {has}, not {needs}");
+    let limits = plan.verify_on(&facts).map_err(|error| error.to_string());
     let why = if facts.subgroup_size != planned.subgroup_size {
-        lacks("subgroup size", facts.subgroup_size.into(), planned.subgroup_size.into())
+        format!("its subgroup size is {}, not {}", facts.subgroup_size, planned.subgroup_size)
     } else if planned.shader_f16 && !facts.shader_f16 {
         "it has no 16-bit floats".to_owned()
     } else if planned.shader_int64 && !facts.shader_int64 {
         "it has no 64-bit integers".to_owned()
     } else if planned.matrix_shapes.iter().any(|shape| !facts.matrix_shapes.contains(shape)) {
         "it lacks a cooperative matrix shape".to_owned()
-    } else if facts.max_workgroup_bytes < planned.max_workgroup_bytes {
-        lacks(
-            "workgroup memory",
-            facts.max_workgroup_bytes.into(),
-            planned.max_workgroup_bytes.into(),
-        )
-    } else if facts.max_workgroup_threads < planned.max_workgroup_threads {
-        lacks(
-            "workgroup size",
-            facts.max_workgroup_threads.into(),
-            planned.max_workgroup_threads.into(),
-        )
-    } else if facts.max_binding_bytes < planned.max_binding_bytes {
-        lacks("largest binding", facts.max_binding_bytes, planned.max_binding_bytes)
+    } else if let Err(why) = limits {
+        why
     } else {
         return Ok(());
     };

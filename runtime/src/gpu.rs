@@ -162,7 +162,10 @@ impl Gpu {
 }
 
 /// Leave to use experimental features, where one is wanted.
-#[allow(unsafe_code, reason = "cooperative matrices are only to be had as an experimental feature")]
+#[expect(
+    unsafe_code,
+    reason = "cooperative matrices are only to be had as an experimental feature"
+)]
 fn experimental(features: wgpu::Features) -> wgpu::ExperimentalFeatures {
     if features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
         // SAFETY: the one experimental feature asked for is cooperative matrices, whose kernels use

@@ -20,7 +20,7 @@ impl Gpu {
     /// Takes pipelines from `bytes`, which [`kept_pipelines`](Gpu::kept_pipelines) yielded, and keeps
     /// those that are compiled from now on. Damaged bytes, and those of another adapter, driver or
     /// version of Quarrel, count as none.
-    #[allow(unsafe_code, reason = "drivers trust what they are given to be what they gave")]
+    #[expect(unsafe_code, reason = "drivers trust what they are given to be what they gave")]
     pub fn keep_pipelines(&mut self, bytes: Option<&[u8]>) {
         if self.pipelines_key().is_none() {
             return;

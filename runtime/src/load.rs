@@ -42,8 +42,12 @@ pub(crate) fn load(
                     planes.flush(&mut upload, true)?;
                     planes = Planes::new(tensor, planes.part + 1);
                 }
+                let next = planes.next_bytes(format).min(rest.len());
+                if next == 0 {
+                    return Err(cut_block(tensor, format));
+                }
                 let piece;
-                (piece, rest) = rest.split_at(planes.next_bytes(format).min(rest.len()));
+                (piece, rest) = rest.split_at(next);
                 planes.append(format, piece);
                 planes.flush(&mut upload, false)?;
                 done += piece.len() as u64;
@@ -68,9 +72,17 @@ fn format_of(source: &str, weights: &dyn WeightSource) -> Result<Format, Runtime
     Ok(info.ok_or_else(missing)?.format)
 }
 
+fn refused(tensor: &LoadTensor, why: String) -> RuntimeError {
+    RuntimeError::Tensor { tensor: tensor.sources.join(" + "), why }
+}
+
+fn cut_block(tensor: &LoadTensor, format: Format) -> RuntimeError {
+    refused(tensor, format!("its parts are not whole blocks of {format}"))
+}
+
 /// Compares what the plan expects of a tensor's sources with what there is; their bytes together.
 fn check(tensor: &LoadTensor, weights: &dyn WeightSource) -> Result<u64, RuntimeError> {
-    let wrong = |why: String| RuntimeError::Tensor { tensor: tensor.sources.join(" + "), why };
+    let wrong = |why| refused(tensor, why);
     let (mut elements, mut bytes) = (0u64, 0u64);
     for source in &tensor.sources {
         let format = format_of(source, weights)?;
@@ -84,7 +96,7 @@ fn check(tensor: &LoadTensor, weights: &dyn WeightSource) -> Result<u64, Runtime
         }
         let part = tensor.part_rows.saturating_mul(tensor.row_len);
         if tensor.part_rows < tensor.rows && !part.is_multiple_of(format.block_len() as u64) {
-            return Err(wrong(format!("its parts are not whole blocks of {format}")));
+            return Err(cut_block(tensor, format));
         }
         elements += info;
         bytes += size;
@@ -111,7 +123,7 @@ fn check_planes(tensor: &LoadTensor) -> Result<(), String> {
         let elements = part_rows(tensor, part).saturating_mul(tensor.columns);
         for (index, range) in planes.iter().enumerate() {
             let needs = plane_bytes(tensor.format, index, elements);
-            if needs > range.bytes.next_multiple_of(16) {
+            if needs > range.bytes {
                 return Err(format!("plane {index} needs {needs} bytes, has {}", range.bytes));
             }
         }
@@ -128,10 +140,10 @@ fn part_rows(tensor: &LoadTensor, part: u64) -> u64 {
 /// Bytes of data in a plane, without padding.
 fn plane_bytes(format: Format, plane: usize, elements: u64) -> u64 {
     if format.is_float() {
-        return elements * format.block_bytes() as u64;
+        return elements.saturating_mul(format.block_bytes() as u64);
     }
     let block_bytes = format.packing().block_bytes(format, plane) as u64;
-    elements / format.block_len() as u64 * block_bytes
+    (elements / format.block_len() as u64).saturating_mul(block_bytes)
 }
 
 /// The planes of one part of a tensor as they fill.

@@ -137,7 +137,7 @@ pub(crate) fn available(gpu: &Gpu, system: Option<u64>) -> Option<u64> {
 
 /// Bytes of the largest memory heap that Vulkan calls local to the device.
 #[cfg(not(target_vendor = "apple"))]
-#[allow(
+#[expect(
     unsafe_code,
     reason = "wgpu reports no memory sizes; Vulkan's own query is only readable so"
 )]

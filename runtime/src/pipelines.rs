@@ -161,7 +161,7 @@ pub(crate) fn bind_group_layout(gpu: &Gpu, access: &[Access]) -> wgpu::BindGroup
 }
 
 /// Compiles WGSL with the entry point `main`.
-#[allow(unsafe_code, reason = "the checks that wgpu would add cost time in every load")]
+#[expect(unsafe_code, reason = "the checks that wgpu would add cost time in every load")]
 pub(crate) fn compile(
     gpu: &Gpu,
     name: &str,
@@ -176,9 +176,11 @@ pub(crate) fn compile(
         label: Some(name),
         source: wgpu::ShaderSource::Wgsl(wgsl.into()),
     };
-    // SAFETY: kernels come from plans whose bindings are verified to lie within their buffers and
-    // whose grids and loops are derived from the same sizes; kernels divide by constants that are
-    // not zero, their loops end, and they use neither ray queries nor mesh shaders.
+    // SAFETY: kernels come from plans that the compiler made; those that were saved have a checksum
+    // against damage, and whoever runs another's has been told that it is a program. Bindings are
+    // verified to lie within their buffers, and grids and loops are derived from the same sizes;
+    // kernels divide by constants that are not zero, their loops end, and they use neither ray
+    // queries nor mesh shaders.
     let module = unsafe {
         device.create_shader_module_trusted(source, wgpu::ShaderRuntimeChecks::unchecked())
     };

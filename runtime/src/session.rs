@@ -43,19 +43,9 @@ impl Session {
         &self.engine
     }
 
-    /// The engine, to compile more of it.
-    pub fn engine_mut(&mut self) -> &mut Engine {
-        &mut self.engine
-    }
-
     /// Sets how many decode steps are submitted together.
     pub fn set_steps_at_once(&mut self, choice: StepsAtOnce) {
         self.steps_at_once = choice;
-    }
-
-    /// Ends the session.
-    pub fn into_engine(self) -> Engine {
-        self.engine
     }
 
     /// Prompt tokens processed since the session began; those found in the states are not counted.

@@ -1,7 +1,7 @@
 //! What suites across crates share: synthetic models, random weights, and plans run beside the
 //! reference.
 
-#![allow(
+#![expect(
     clippy::panic,
     clippy::unwrap_used,
     clippy::expect_used,

@@ -134,7 +134,7 @@ pub fn group() -> impl Strategy<Value = Little> {
 
 /// An attention block: merged products in formats of their own, rotations, cache and attention.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the fields are the parts' own names")]
+#[expect(missing_docs, reason = "the fields are the parts' own names")]
 pub struct Block {
     pub kv_heads: u64,
     /// Query heads to a key head.

@@ -18,7 +18,7 @@ pub enum Residual {
 
 /// A model's parts and sizes.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the fields are the parts' own names")]
+#[expect(missing_docs, reason = "the fields are the parts' own names")]
 pub struct Variant {
     pub layers: u64,
     pub heads: u64,

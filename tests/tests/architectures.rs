@@ -1,7 +1,7 @@
 //! Twenty architectures made from Llama by swapping its parts: dispatches of their decode plans,
 //! and fused plans beside unfused ones and the reference.
 
-#![allow(clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use quarrel_compiler::compile;
 use quarrel_ir::facts::DeviceFacts;

@@ -2,7 +2,7 @@
 //! element, and of windows only what they reach. In the tile shapes of the present device and in
 //! those of a discrete GPU.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Graph, StateFormat};

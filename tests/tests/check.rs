@@ -1,7 +1,7 @@
 //! Plans beside the reference, kernel by kernel: all architectures pass, and of a plan with one broken
 //! kernel exactly that is named.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use quarrel_check::{Layers, Report, Script, check};
 use quarrel_compiler::{canonical, compile};

@@ -1,7 +1,7 @@
 //! Every pair of neighbours in a plan has a decision: whether one kernel computes both, by which
 //! rule and why, and what would change it.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use quarrel_compiler::{canonical, compile};
 use quarrel_ir::facts::DeviceFacts;

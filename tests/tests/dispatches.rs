@@ -1,6 +1,6 @@
 //! Dispatches of each layer of the decode plans of all tiny models, on three devices.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use quarrel_compiler::compile;
 use quarrel_ir::facts::DeviceFacts;

@@ -1,7 +1,7 @@
 //! Drafts of architecture files: what they compute for the tiny models, on the reference, against
 //! what Hugging Face transformers computed.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use quarrel_models::arch::{ArchFile, draft};
 use quarrel_reference::{Interpreter, StepInputs};

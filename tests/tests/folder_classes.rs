@@ -2,7 +2,7 @@
 //! in GGUF files that llama.cpp's converter wrote (`tests/tiny/hf/twins.json`). The folders are made
 //! here, with the names and shapes that transformers gives each class.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use quarrel_ir::weight::WeightSource;
 use quarrel_models::arch::{Facts, MetaValue};

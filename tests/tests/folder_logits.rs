@@ -1,7 +1,7 @@
 //! Hugging Face folders of the classes that have no GGUF twin of their own: what they compute, beside
 //! what transformers did (`tests/folders/make.py`). Sizes are no multiples of anything.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use quarrel_ir::graph::StateFormat;
 use quarrel_ir::plan::PlanOptions;

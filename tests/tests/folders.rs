@@ -1,7 +1,7 @@
 //! Hugging Face folders beside the GGUF files of the same models (`tests/tiny/README.md`): what a
 //! folder presents, and what Llama computes from it.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use half::{bf16, f16};
 use quarrel_ir::plan::PlanOptions;

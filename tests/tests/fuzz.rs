@@ -1,11 +1,6 @@
 //! What fuzzing found, and the files it starts from, once more (`tests/fuzz`).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;

@@ -4,12 +4,7 @@
 //! `(5 · Σ states[0..=p] + 3 · p + 1) mod vocabulary`. A token processed twice, left out, or
 //! written by a sequence that has ended changes every later token.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../runtime/tests/support/mod.rs"]
 mod support;
@@ -39,7 +34,7 @@ fn continuation(prompt: &[u32], count: usize) -> Vec<u32> {
     all.split_off(prompt.len())
 }
 
-#[allow(clippy::too_many_lines, reason = "mostly the text of three kernels")]
+#[expect(clippy::too_many_lines, reason = "mostly the text of three kernels")]
 fn plan(slots: u32, out_rows: u32) -> Plan {
     let options =
         PlanOptions { context: CONTEXT, chunk: 4, slots, out_rows, ..PlanOptions::default() };

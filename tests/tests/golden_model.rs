@@ -2,8 +2,6 @@
 //!
 //! The model is found through `QUARREL_TEST_MODEL`; without it these tests fail.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use quarrel_ir::graph::StateFormat;
 use quarrel_ir::plan::{BufferRole, PlanOptions};
 use quarrel_runtime::{Engine, GenerateOptions, LoadOptions, SamplingParams, Session};

@@ -2,7 +2,7 @@
 //!
 //! The model is found through `QUARREL_TEST_MODEL`; without it these tests fail.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 

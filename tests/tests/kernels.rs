@@ -1,8 +1,6 @@
 //! Each kernel family beside the reference, on random shapes, formats and values: in the tile shapes
 //! of the present device and in those of a discrete GPU with subgroups of 32.
 
-#![allow(clippy::panic, reason = "a test fails by panicking")]
-
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::StateFormat;
 use quarrel_ir::plan::{BufferRole, Phase, PlanOptions, Precision};

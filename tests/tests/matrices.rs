@@ -2,8 +2,6 @@
 //!
 //! On a device without such matrices the same models run, a few of them, by other kernels.
 
-#![allow(clippy::panic, reason = "a test fails by panicking")]
-
 use quarrel_ir::facts::DeviceKind;
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::StateFormat;

@@ -1,7 +1,7 @@
 //! Plans for devices that are not present, above all Apple GPUs: within their limits, with kernels
 //! that Metal and Vulkan take, in few dispatches.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use naga::{AddressSpace, StorageAccess, TypeInner};
 use quarrel_compiler::compile;

@@ -1,7 +1,7 @@
 //! Matrices that are too large for one binding: on a device whose bindings are small, plans beside the
 //! reference.
 
-#![allow(clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use quarrel_compiler::{CompileError, compile};
 use quarrel_ir::facts::DeviceFacts;

@@ -1,6 +1,6 @@
 //! Plans as data: what they say of memory holds, they survive being saved, and tampering is found.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -10,8 +10,8 @@
 use quarrel_compiler::compile;
 use quarrel_ir::graph::{Graph, RunDim};
 use quarrel_ir::plan::{
-    Access, BufferId, BufferRole, Content, Dispatch, Extent, KernelId, PLAN_VERSION, Phase, Plan,
-    PlanError, PlanOptions, Program, Rewind, Tenant,
+    Access, BufferId, BufferRole, Content, Diff, Dispatch, Extent, KernelId, PLAN_VERSION, Phase,
+    Plan, PlanError, PlanOptions, Program, Rewind, Tenant,
 };
 use quarrel_tests::architectures::twenty;
 use quarrel_tests::small::small_models;
@@ -348,4 +348,100 @@ fn a_context_beyond_the_learned_positions_is_refused() {
     assert!(
         quarrel_compiler::compile(&graph, &quarrel_tests::facts::apple(), &options(512)).is_ok()
     );
+}
+
+#[test]
+fn what_a_step_is_made_of_is_there() {
+    let nothing = |change: fn(&mut Plan), wanted: &str| match broken(change) {
+        PlanError::Nothing(what) => assert_eq!(what, wanted),
+        other => panic!("{other:?}"),
+    };
+    nothing(|plan| plan.options.chunk = 0, "chunk");
+    nothing(|plan| plan.options.slots = 0, "number of slots");
+    nothing(|plan| plan.model.vocabulary = 0, "vocabulary");
+    let small = |change: fn(&mut Plan), wanted: &str| match broken(change) {
+        PlanError::Room { what, needs, has } => assert!(what == wanted && needs > has, "{what}"),
+        other => panic!("{other:?}"),
+    };
+    small(|plan| plan.options.chunk = 64, "tokens");
+    small(|plan| plan.model.vocabulary = u32::MAX, "logits");
+    small(|plan| plan.io.stop = plan.io.step, "stop tokens");
+    small(|plan| plan.options.context = u32::MAX, "positions");
+    let held = |plan: &mut Plan| {
+        let mut tenants = plan.buffers.iter_mut().flat_map(|buffer| &mut buffer.tenants);
+        tenants.next().unwrap().bytes = u64::MAX;
+    };
+    assert!(matches!(broken(held), PlanError::Tenant { .. }));
+    let odd = broken(|plan| plan.buffers[0].bytes += 4);
+    assert!(matches!(odd, PlanError::Size { .. }), "{odd:?}");
+    let tiles = Extent::Tiles { dim: RunDim::Tokens, tile: 0, times: 1 };
+    let tile = broken_dispatch(|d| d.grid[1] = tiles);
+    assert!(matches!(tile, PlanError::Tile { .. }), "{tile:?}");
+    let work = broken_dispatch(|d| d.cost.token_flops = u64::MAX);
+    assert!(matches!(work, PlanError::Work { .. }), "{work:?}");
+}
+
+/// The places of numbers in a plan's JSON, two of each kind.
+fn numbers(
+    value: &serde_json::Value,
+    at: &str,
+    kind: &str,
+    found: &mut BTreeMap<String, Vec<String>>,
+) {
+    match value {
+        serde_json::Value::Number(_) => {
+            let places = found.entry(kind.into()).or_default();
+            if places.len() < 2 {
+                places.push(at.into());
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                numbers(item, &format!("{at}/{index}"), kind, found);
+            }
+        }
+        serde_json::Value::Object(fields) => {
+            for (name, field) in fields {
+                numbers(field, &format!("{at}/{name}"), &format!("{kind}/{name}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// All that can be asked of a plan that is not run.
+fn ask(plan: &Plan) {
+    for phase in plan.programs.iter().map(|program| program.phase) {
+        let program = plan.program(phase).unwrap();
+        plan.totals(phase);
+        plan.predicted_us(phase);
+        plan.barriers(phase);
+        plan.held(program);
+        let values: Vec<u32> = plan.values(phase).into_keys().collect();
+        for pair in values.windows(2).take(8) {
+            plan.explain(phase, [pair[0], pair[1]]);
+        }
+    }
+    assert!(Diff::between(plan, plan).is_empty());
+}
+
+/// Whatever numbers a plan has, with a checksum that is right: it is refused, or harmless to look at.
+#[test]
+fn wrong_numbers_are_refused_or_harmless() {
+    let plan = plan(&Variant { layers: 1, ..Variant::default() }.graph(), true);
+    let good = serde_json::to_value(&plan).unwrap();
+    let mut kinds = BTreeMap::new();
+    numbers(&good, "", "", &mut kinds);
+    assert!(kinds.len() > 40, "{kinds:?}");
+    for place in kinds.into_values().flatten() {
+        for number in [0, 1, 3, u64::from(u32::MAX), u64::MAX] {
+            let mut changed = good.clone();
+            *changed.pointer_mut(&place).unwrap() = number.into();
+            if let Ok(changed) = serde_json::from_value::<Plan>(changed)
+                && changed.verify().is_ok()
+            {
+                ask(&changed);
+            }
+        }
+    }
 }

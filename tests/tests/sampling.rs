@@ -1,6 +1,6 @@
 //! The sampling kernels beside a plain model of the same algorithm.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../runtime/tests/support/mod.rs"]
 mod support;

@@ -2,12 +2,7 @@
 //! are processed again, and that the logits are those of the text from its start, as the reference
 //! computes them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use quarrel_compiler::compile;
 use quarrel_ir::format::Format;

@@ -1,8 +1,6 @@
 //! Attention whose positions are split over workgroups, beside the reference: the tile shapes of a
 //! discrete GPU on the present device.
 
-#![allow(clippy::panic, reason = "a test fails by panicking")]
-
 use quarrel_ir::graph::StateFormat;
 use quarrel_ir::plan::{Phase, Plan, PlanOptions};
 use quarrel_reference::{Interpreter, StepInputs};

@@ -1,15 +1,16 @@
 //! Every variant that a plan could take, beside the reference: of the present device, and with the
 //! shapes of a discrete GPU.
 
-#![allow(clippy::panic, reason = "a test fails by panicking")]
-
+use quarrel_compiler::compile;
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::StateFormat;
 use quarrel_ir::plan::{Choice, ChosenBy, Phase, Plan, PlanOptions};
 use quarrel_tests::architectures::draw;
 use quarrel_tests::differ::{Runner, gpu};
+use quarrel_tests::facts;
 use quarrel_tests::feed::{Part, plan_for, plan_logits, reference_logits, tokens, worst};
 use quarrel_tests::little::{self, Block, VOCABULARY};
+use quarrel_tests::small::small_models;
 use std::collections::BTreeMap;
 
 /// Relative L2 distance with states in F32: variants differ in the order of sums alone.
@@ -94,4 +95,25 @@ fn measured_ones_are_taken_where_they_can_be() {
     let choice = &choices(&plan)[&key];
     assert_eq!((choice.chosen.as_str(), choice.by), (other.as_str(), ChosenBy::Tuning));
     assert_eq!(plan.options.tuned.keys().collect::<Vec<_>>(), [&key]);
+}
+
+/// A key says enough: what is taken or was measured under one suits all kernels that have it.
+#[test]
+fn kernels_of_one_key_have_the_same_variants() {
+    for (name, graph) in small_models() {
+        for device in [facts::apple(), facts::nvidia(), facts::llvmpipe()] {
+            for (slots, chunk) in [(1, 1), (1, 24), (4, 4), (8, 8)] {
+                let options = PlanOptions { context: 64, chunk, slots, ..PlanOptions::default() };
+                let plan =
+                    compile(&graph, &device, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
+                let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
+                for choice in plan.kernels.into_iter().filter_map(|kernel| kernel.choice) {
+                    let names = choice.alternatives.into_iter().map(|one| one.name).collect();
+                    let same =
+                        known.entry(choice.key.clone()).or_insert_with(|| Vec::clone(&names));
+                    assert_eq!(*same, names, "{name} on {}: {}", device.name, choice.key);
+                }
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `quarrel perplexity`: how well a model predicts a text.
 
 use crate::backend::rows_at_once;
+use crate::conversation;
 use crate::error::{CliError, Result};
 use crate::opening::Opening;
 use crate::options::{PlanArgs, SavedArgs};
@@ -42,13 +43,7 @@ struct Output {
 }
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
-    let read = match args.file.to_str() {
-        Some("-") => std::io::read_to_string(std::io::stdin()),
-        _ => std::fs::read_to_string(&args.file),
-    };
-    let input = read.map_err(|why| {
-        CliError::User(format!("the text in {} cannot be read: {why}", args.file.display()))
-    })?;
+    let input = conversation::read(&args.file, "the text")?;
     let mut opening = Opening::start(&args.model, &args.plan, &args.saved)?;
     let tokenizer = opening.text()?.tokenizer;
     // Text is text: what looks like a control token in it is none.

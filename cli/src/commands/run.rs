@@ -6,7 +6,7 @@ use crate::generation::{Answer, Speaker, Stream, Timings, summarise};
 use crate::opening::{Compiled, Opening, Ready};
 use crate::options::{PlanArgs, PromptArgs, SamplingArgs, SavedArgs};
 use crate::text::{Text, check_prompt};
-use crate::{interrupt, output, trace};
+use crate::{files, interrupt, output, trace};
 use quarrel_ir::plan::Phase;
 use quarrel_models::chat::Message;
 use quarrel_runtime::StopReason;
@@ -120,6 +120,9 @@ struct Prompts {
 }
 
 pub(crate) fn execute(args: &Args) -> Result<()> {
+    if let Some(path) = &args.trace {
+        files::check_place("--trace", path)?;
+    }
     let sampling = args.sampling.params()?;
     let setting = args.setting.read()?;
     let asked = Asked::read(args)?;

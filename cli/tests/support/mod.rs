@@ -1,7 +1,6 @@
 //! Tiny models with random weights, and the binary run on them.
 #![allow(dead_code, reason = "each test file uses part of it")]
-#![allow(missing_docs, reason = "a test helper")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test helper")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test helper")]
 
 use quarrel_ir::format::Format;
 use quarrel_models::gguf::write::GgufWriter;
@@ -177,9 +176,10 @@ impl Bench {
         self.run_with(arguments, "")
     }
 
-    pub fn run_with(&self, arguments: &[&str], input: &str) -> Finished {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let nothing: PathBuf = self.folder.path().join("nothing");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_quarrel"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quarrel"));
+        command
             .args(arguments)
             .env("QUARREL_CACHE", &nothing)
             .env("OLLAMA_MODELS", &nothing)
@@ -187,9 +187,12 @@ impl Bench {
             .current_dir(self.folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> Finished {
+        let mut child = self.command(arguments).spawn().unwrap();
         // A command that does not read its input may have closed it.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         Finished::of(child.wait_with_output().unwrap(), arguments)

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the elements of a weight tensor are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[allow(non_camel_case_types, reason = "these are the formats' own names")]
+#[expect(non_camel_case_types, reason = "these are the formats' own names")]
 pub enum Format {
     /// 32-bit IEEE float.
     F32,

@@ -201,11 +201,6 @@ impl Graph {
         users.dedup();
         users
     }
-
-    /// The underlying petgraph, for analyses; edge weights are operand positions.
-    pub fn dataflow(&self) -> &DiGraph<Node, u32> {
-        &self.nodes
-    }
 }
 
 impl PartialEq for Graph {

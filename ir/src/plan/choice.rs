@@ -11,7 +11,8 @@ pub type Variants = BTreeMap<String, String>;
 pub struct Choice {
     /// What is computed: the family, formats, sizes and most tokens of a step, such as
     /// `product/F16/3072x576/1/x2/computed` (`x2`: two linears share units; `computed`: so is x).
-    /// The same in every plan of the same version of Quarrel.
+    /// The same in every plan of the same version of Quarrel; kernels of one key have the same
+    /// variants.
     pub key: String,
     /// The name of the variant that was taken.
     pub chosen: String,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Bytes are `weights + token · N + context · Σ positions`, operations `token · N + context · Σ
 /// positions`, where the sums run over the tokens' contexts, or for bytes over one where the tokens
-/// share it.
+/// share it; what is beyond 64 bits counts as the most that they hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Bytes of weights, read once a dispatch.
@@ -32,14 +32,16 @@ impl Cost {
     /// Bytes moved for `tokens` tokens with `context` positions each.
     pub fn bytes(&self, tokens: u64, context: u64) -> u64 {
         let contexts = if self.one_sequence { tokens.min(1) } else { tokens };
+        let of_contexts = contexts.saturating_mul(self.seen(context));
         self.weight_bytes
-            + tokens * self.token_bytes
-            + contexts * self.seen(context) * self.context_bytes
+            .saturating_add(tokens.saturating_mul(self.token_bytes))
+            .saturating_add(of_contexts.saturating_mul(self.context_bytes))
     }
 
     /// Floating-point operations for `tokens` tokens with `context` positions each.
     pub fn flops(&self, tokens: u64, context: u64) -> u64 {
-        tokens * (self.token_flops + self.seen(context) * self.context_flops)
+        let of_context = self.seen(context).saturating_mul(self.context_flops);
+        tokens.saturating_mul(self.token_flops.saturating_add(of_context))
     }
 
     fn seen(&self, context: u64) -> u64 {
@@ -71,7 +73,8 @@ impl Dispatch {
     /// What it does in a step in which each token sees `context` positions; `None` where it is left
     /// out, as there is nothing to do.
     pub fn work(&self, dims: StepDims, context: u32) -> Option<Work> {
-        let workgroups: u64 = self.grid.iter().map(|extent| u64::from(extent.at(dims))).product();
+        let extents = self.grid.iter().map(|extent| u64::from(extent.at(dims)));
+        let workgroups = extents.fold(1, u64::saturating_mul);
         let (rows, context) = (u64::from(self.rows(dims)), u64::from(context));
         (workgroups > 0).then(|| Work {
             bytes: self.cost.bytes(rows, context),

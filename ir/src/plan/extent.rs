@@ -34,6 +34,9 @@ pub struct StepDims {
 
 impl Extent {
     /// The number of workgroups; a dispatch with a zero extent is skipped.
+    ///
+    /// # Panics
+    /// If tiles are of 0; [`Plan::verify`](super::Plan::verify) has checked those of a plan.
     pub fn at(self, dims: StepDims) -> u32 {
         match self {
             Extent::Const(n) => n,
@@ -43,7 +46,7 @@ impl Extent {
                     RunDim::OutRows => dims.out_rows,
                     RunDim::Slots => dims.slots,
                 };
-                size.div_ceil(tile) * times
+                size.div_ceil(tile).saturating_mul(times)
             }
         }
     }

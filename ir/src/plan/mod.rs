@@ -7,7 +7,7 @@
 //!
 //! Invariants, checked by [`Plan::verify`]: every index is in range; every binding lies within its
 //! buffer, is aligned and within the device's limits; no dispatch binds a buffer both read-only and
-//! writable; grids stay within the device's limit.
+//! writable; grids stay within the device's limit; the buffers of [`Io`] have room for a step.
 
 mod barriers;
 mod choice;
@@ -238,11 +238,11 @@ pub enum BufferRole {
 /// decode program can run next without the host; they read and write `sampler`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Io {
-    /// `u32[chunk]`: token ids of the step.
+    /// `u32[max(chunk, slots)]`: token ids of the step.
     pub tokens: BufferId,
-    /// `u32[chunk]`: their positions.
+    /// `u32[max(chunk, slots)]`: their positions.
     pub positions: BufferId,
-    /// `u32[chunk]`: their slots.
+    /// `u32[max(chunk, slots)]`: their slots.
     pub slots: BufferId,
     /// `u32[max(out_rows, slots)]`: rows whose logits are wanted.
     pub out_rows: BufferId,
@@ -419,8 +419,8 @@ pub struct BufferRange {
 /// expanded to `format` where its own differs, split into planes as [`crate::packing`] says.
 ///
 /// Only F32, F16 and BF16 can be expanded to, or have zeros after each row; a vector of any shape is
-/// one row. A matrix that is too
-/// large for one binding lies in parts of `part_rows` rows, each with planes of its own.
+/// one row. A matrix that is too large for one binding lies in parts of `part_rows` rows, each with
+/// planes of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadTensor {
     /// The tensors whose rows are joined.

@@ -1,6 +1,6 @@
 //! What a step of a program moves, computes and should take, by what its kernels compute.
 
-use super::{Bound, Dispatch, FusedOp, Phase, Plan, Program, StepDims};
+use super::{Bound, Dispatch, FusedOp, Phase, Place, Plan, Program, StepDims};
 use serde::Serialize;
 
 /// Positions before a token in the step that plans are judged by, where the context holds as many.
@@ -66,8 +66,8 @@ impl Plan {
             match known {
                 Some(total) => {
                     total.dispatches += 1;
-                    total.bytes += bytes;
-                    total.flops += flops;
+                    total.bytes = total.bytes.saturating_add(bytes);
+                    total.flops = total.flops.saturating_add(flops);
                     total.us = total.us.zip(time).map(|(us, more)| us + more.us);
                 }
                 None => totals.push(OpsTotal {
@@ -98,7 +98,7 @@ impl Plan {
         let at = |index: usize| {
             let alive =
                 own.iter().filter(|t| (t.first as usize..=t.last as usize).contains(&index));
-            alive.map(|tenant| tenant.bytes).sum()
+            alive.map(|tenant| tenant.bytes).fold(0, u64::saturating_add)
         };
         (0..program.dispatches.len()).map(at).collect()
     }
@@ -119,7 +119,21 @@ impl Dispatch {
     pub fn ops_in_words(&self) -> String {
         match self.ops.is_empty() {
             true => self.reason.clone(),
-            false => self.ops.iter().map(FusedOp::in_words).collect::<Vec<_>>().join(", "),
+            false => in_words(&mut self.ops.iter()),
         }
     }
+
+    /// What it is made for, in words that hold in every layer: its anchors, or all ops where it has
+    /// none.
+    pub fn made_for(&self) -> String {
+        let mut anchors = self.ops.iter().filter(|op| op.place == Place::Anchor).peekable();
+        match anchors.peek() {
+            Some(_) => in_words(&mut anchors),
+            None => in_words(&mut self.ops.iter()),
+        }
+    }
+}
+
+fn in_words(ops: &mut dyn Iterator<Item = &FusedOp>) -> String {
+    ops.map(FusedOp::in_words).collect::<Vec<_>>().join(", ")
 }

@@ -1,6 +1,6 @@
 //! Valid graphs made from numbers, over every op.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{

@@ -182,7 +182,7 @@ impl FactsTable {
 
 /// The extents of a Llama.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs, reason = "the fields are the extents' own names")]
+#[expect(missing_docs, reason = "the fields are the extents' own names")]
 pub struct LlamaShape {
     pub layers: u64,
     pub width: u64,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 /// A metadata value.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the variants are GGUF's own types")]
+#[expect(missing_docs, reason = "the variants are GGUF's own types")]
 pub enum Value {
     U8(u8),
     I8(i8),
@@ -83,7 +83,7 @@ impl Value {
 
 /// A metadata array: all elements have one type.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the variants are GGUF's own types")]
+#[expect(missing_docs, reason = "the variants are GGUF's own types")]
 pub enum Array {
     U8(Vec<u8>),
     I8(Vec<i8>),

@@ -1,7 +1,6 @@
 //! Hand-built plans for tests: the smallest that a runtime accepts, with kernels written here.
 #![allow(dead_code, reason = "each test file uses part of it")]
-#![allow(missing_docs, unreachable_pub, reason = "a test helper")]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use quarrel_ir::format::Format;
 use quarrel_ir::plan::*;

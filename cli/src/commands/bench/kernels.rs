@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::output::Table;
-use quarrel_ir::plan::{Dispatch, KernelId, Phase, Place, Plan, StepDims, predict};
+use quarrel_ir::plan::{Dispatch, KernelId, Phase, Plan, StepDims, predict};
 use quarrel_runtime::{BenchStep, KernelClock, KernelTime, Session};
 use serde::Serialize;
 use std::fmt::Write;
@@ -90,11 +90,11 @@ pub(in crate::commands) fn measure(
 fn row(plan: &Plan, time: KernelTime, dims: StepDims, context: u32) -> Row {
     let KernelTime { phase, kernel: id, dispatches, us } = time;
     let kernel = plan.kernel(id);
-    let (mut bytes, mut flops, mut predicted_us) = (0, 0, 0.0);
+    let (mut bytes, mut flops, mut predicted_us) = (0u64, 0u64, 0.0);
     let (mut longest, mut bound) = (0.0, "");
     for dispatch in dispatches_of(plan, phase, id) {
         let Some(work) = dispatch.work(dims, context) else { continue };
-        (bytes, flops) = (bytes + work.bytes, flops + work.flops);
+        (bytes, flops) = (work.bytes.saturating_add(bytes), work.flops.saturating_add(flops));
         if let Some(prediction) = predict(work, kernel, &plan.device.speeds) {
             predicted_us += prediction.us;
             if prediction.us > longest {
@@ -107,7 +107,7 @@ fn row(plan: &Plan, time: KernelTime, dims: StepDims, context: u32) -> Row {
         kernel: kernel.name.clone(),
         family: kernel.family.clone(),
         variant: kernel.variant.clone(),
-        ops: dispatches_of(plan, phase, id).next().map(ops).unwrap_or_default(),
+        ops: dispatches_of(plan, phase, id).next().map(Dispatch::made_for).unwrap_or_default(),
         dispatches,
         us,
         share: 0.0,
@@ -125,20 +125,6 @@ fn row(plan: &Plan, time: KernelTime, dims: StepDims, context: u32) -> Row {
 fn dispatches_of(plan: &Plan, phase: Phase, kernel: KernelId) -> impl Iterator<Item = &Dispatch> {
     let dispatches = plan.program(phase).map_or(&[][..], |program| &program.dispatches);
     dispatches.iter().filter(move |dispatch| dispatch.kernel == kernel)
-}
-
-/// What a dispatch is made for: its anchors, or all where it has none.
-fn ops(dispatch: &Dispatch) -> String {
-    let name = |op: &quarrel_ir::plan::FusedOp| match &op.name {
-        Some(name) => format!("{} {name}", op.op),
-        None => op.op.clone(),
-    };
-    let anchors: Vec<_> =
-        dispatch.ops.iter().filter(|op| op.place == Place::Anchor).map(name).collect();
-    match anchors.is_empty() {
-        true => dispatch.ops.iter().map(name).collect::<Vec<_>>().join(", "),
-        false => anchors.join(", "),
-    }
 }
 
 /// `a / b`, or 0 where there is nothing to divide by.
@@ -182,7 +168,8 @@ impl Kernels {
             ]
         };
         self.kernels.iter().for_each(|row| table.row(cells(row)));
-        let sum = |of: &dyn Fn(&Row) -> u64| self.kernels.iter().map(of).sum::<u64>() as f64;
+        let sum =
+            |of: &dyn Fn(&Row) -> u64| self.kernels.iter().map(|row| of(row) as f64).sum::<f64>();
         table.row([
             "all".into(),
             self.kernels.iter().map(|row| row.dispatches).sum::<u32>().to_string(),

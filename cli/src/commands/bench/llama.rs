@@ -3,6 +3,7 @@
 use super::Args;
 use super::measure::{Spread, Test};
 use crate::error::{CliError, Result};
+use crate::interrupt;
 use crate::model::Source;
 use crate::output::{self, Table};
 use quarrel_ir::format::Format;
@@ -141,6 +142,7 @@ fn written(
     };
     let file = tempfile::Builder::new().prefix("quarrel-").suffix(".gguf").tempfile_in(&folder);
     let mut file = file.map_err(|why| failed(&why))?;
+    interrupt::remove_at_end(file.path());
     let tensors: Vec<TensorInfo> = source.tensors().iter().map(expanded).collect();
     write_model(&mut file, &metadata, &tensors, &bytes).map_err(|why| failed(&why))?;
     Ok(Shared::Written(file.into_temp_path()))
@@ -200,8 +202,8 @@ fn answer(command: &mut Command) -> Result<String> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("nothing");
-    let last: String = last.chars().take(300).collect();
+    let last = said.lines().map(str::trim).rfind(|line| !line.is_empty());
+    let last: String = last.unwrap_or("it said nothing").chars().take(300).collect();
     Err(CliError::Failure(format!("{name} failed ({}): {last}", output.status)))
 }
 

@@ -168,7 +168,7 @@ impl Cost {
         let dispatches = plan.program(phase).map_or(&[][..], |program| &program.dispatches);
         for dispatch in dispatches {
             if let Some(work) = dispatch.work(dims, context) {
-                self.bytes += work.bytes;
+                self.bytes = self.bytes.saturating_add(work.bytes);
                 self.dispatches += 1;
             }
         }

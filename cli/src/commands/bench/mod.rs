@@ -23,7 +23,8 @@ use crate::error::{CliError, Result};
 use crate::measured;
 use crate::model::{Model, Named};
 use crate::options::{PlanArgs, SavedArgs};
-use crate::{output, saved, tuned};
+use crate::pipelines::KeptPipelines;
+use crate::{files, output, saved, tuned};
 use kernels::Kernels;
 use llama::Versus;
 use measure::{Bench, Test};
@@ -156,12 +157,16 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
         return Err(CliError::user("nothing to measure: --prompt-len and --gen-len are both 0"));
     }
     let needs = needs(args)?;
-    args.report.as_deref().map_or(Ok(()), report::check)?;
+    if let Some(path) = &args.report {
+        files::check_place("--report", path)?;
+    }
     let source = args.model.source(&args.plan.mapping)?;
     args.vs.as_deref().map_or(Ok(()), llama::check)?;
     let device = Device::start(&args.plan);
     let model = Model::bind(args.model.name()?, source, &args.plan)?;
-    let gpu = device.wait()?.gpu("quarrel bench")?;
+    let mut gpu = device.wait()?.gpu("quarrel bench")?;
+    // Written when all that compiles has ended.
+    let _kept = KeptPipelines::open(&mut gpu);
     // Before Quarrel takes the device's memory, and its time if the other program fails.
     let file = match &args.vs {
         Some(program) => Some((program, llama::file(args, &model.source)?)),
@@ -193,7 +198,7 @@ pub(crate) fn execute(args: &Args) -> Result<()> {
     };
     if let (Some(path), Some(sample)) = (&args.report, &sample) {
         let file = file.as_ref().map(|(_, file)| file.path());
-        report::write(path, &report::text(args, &model, &facts, &output, sample, file))?;
+        output::write(Some(path), &report::text(args, &model, &facts, &output, sample, file))?;
     }
     match args.json {
         true => output::json(&output),

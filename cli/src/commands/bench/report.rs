@@ -2,7 +2,7 @@
 
 use super::system::{self, System};
 use super::{Args, Output, llama, print};
-use crate::error::{CliError, Result};
+use crate::error::Result;
 use crate::model::{Model, Source, check_vocabulary};
 use crate::output::{Table, bytes, count};
 use quarrel_ir::facts::DeviceFacts;
@@ -243,25 +243,4 @@ fn texts(args: &Args, sample: &Sample, file: Option<&Path>) -> String {
         add("llama.cpp", said.map_err(|error| error.to_string()));
     }
     text
-}
-
-/// Refuses early what cannot be written.
-pub(super) fn check(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match folder {
-        Some(folder) if !folder.is_dir() => {
-            Err(CliError::User(format!("--report: there is no folder {}", folder.display())))
-        }
-        _ if path.is_dir() => {
-            Err(CliError::User(format!("--report: {} is a folder", path.display())))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Writes the report.
-pub(super) fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).map_err(|why| {
-        CliError::Failure(format!("the report {} cannot be written: {why}", path.display()))
-    })
 }

@@ -5,8 +5,9 @@ use crate::backend::{Device, GpuModel};
 use crate::error::{CliError, Result};
 use crate::measured;
 use crate::memory::available_memory;
-use crate::model::Model;
+use crate::model::{Model, check_vocabulary};
 use crate::output::{self, Table};
+use crate::text::Text;
 use quarrel_check::{Diverging, KernelErrors, Layers, Report, Script};
 use quarrel_ir::graph::{Graph, Op, RunDim};
 use quarrel_ir::plan::{Phase, Plan};
@@ -37,7 +38,7 @@ pub(super) struct CheckArgs {
     prompt_tokens: Option<Vec<u32>>,
     /// Decode steps after the prompt of --check
     #[arg(long, value_name = "N", requires = "check", default_value_t = 2)]
-    check_steps: usize,
+    check_steps: u32,
     /// Layers that --check compares: `all`, or numbers such as 0,12,25 [default: all, or the first,
     /// one in the middle and the last where the reference would take too long or too much memory]
     #[arg(long, value_name = "LAYERS", requires = "check", value_parser = layers_of)]
@@ -88,7 +89,7 @@ pub(super) fn execute(args: &Args, model: &Model, saved: Option<Plan>) -> Result
     let device = gpu.facts().name;
     let compiled = GpuModel::of(plan, gpu);
     let layers = layers(args, model, prompt.len(), compiled.plan.model.layers)?;
-    let script = Script { prompt, decode: args.check.check_steps, layers };
+    let script = Script { prompt, decode: args.check.check_steps as usize, layers };
     let phases = [Phase::Prefill, Phase::Decode, Phase::Greedy, Phase::Sample];
     let session = compiled.load(model.source.weights(), &phases)?;
     let graph = quarrel_compiler::canonical(&model.graph)?;
@@ -111,20 +112,14 @@ pub(super) fn execute(args: &Args, model: &Model, saved: Option<Plan>) -> Result
 }
 
 /// The ids of the text that was given, or of ours; of a model without a tokenizer some ids.
-fn prompt(
-    args: &Args,
-    model: &Model,
-    text: Result<crate::text::Text>,
-    context: u32,
-) -> Result<Vec<u32>> {
+fn prompt(args: &Args, model: &Model, text: Result<Text>, context: u32) -> Result<Vec<u32>> {
     let vocabulary = u32::try_from(model.summary.vocabulary).unwrap_or(u32::MAX).max(1);
-    let room = context.saturating_sub(args.check.check_steps as u32).max(1) as usize;
+    let room = context.saturating_sub(args.check.check_steps).max(1) as usize;
     let given = args.check.check.clone().flatten();
     let mut ids = match (given, text) {
         (Some(given), text) => return Ok(text?.tokenizer.encode_prompt(&given)?),
         (None, Ok(text))
-            if crate::model::check_vocabulary(&model.name, model.summary.vocabulary, &text)
-                .is_ok() =>
+            if check_vocabulary(&model.name, model.summary.vocabulary, &text).is_ok() =>
         {
             text.tokenizer.encode_prompt(TEXT)?
         }
@@ -147,7 +142,7 @@ fn layers(args: &Args, model: &Model, tokens: usize, count: u32) -> Result<Layer
         Some(Layers::All) => Ok(Layers::All),
         None => {
             let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-            let work = work(&model.graph) * (tokens + args.check.check_steps) as f64;
+            let work = work(&model.graph) * (tokens as f64 + f64::from(args.check.check_steps));
             let memory = available_memory().is_some_and(|free| model.source.size() > free / 2);
             Ok(match memory || work > MOST_WORK * processors as f64 {
                 true => Layers::Some([0, count / 2, count.saturating_sub(1)].into()),

@@ -80,10 +80,12 @@ fn side(spec: &str) -> Result<Side> {
     }
     let Spec { subject } = Spec::try_parse_from(spec.split_whitespace()).map_err(|error| {
         let message = error.to_string();
-        let first = message.lines().next().unwrap_or_default();
-        let first = first.strip_prefix("error: ").unwrap_or(first);
+        let first: Vec<&str> =
+            message.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let first = first.join(" ");
         CliError::User(format!(
-            "{spec:?} is neither a saved plan nor a model with options of `quarrel plan`: {first}"
+            "{spec:?} is neither a saved plan nor a model with options of `quarrel plan`: {}",
+            first.strip_prefix("error: ").unwrap_or(&first)
         ))
     })?;
     let source = subject.model.source(&subject.plan.mapping)?;

@@ -78,7 +78,7 @@ pub(super) fn spans(layers: &[u32]) -> String {
     let mut spans: Vec<(u32, u32)> = Vec::new();
     for &layer in layers {
         match spans.last_mut() {
-            Some((_, last)) if *last + 1 == layer => *last = layer,
+            Some((_, last)) if last.checked_add(1) == Some(layer) => *last = layer,
             _ => spans.push((layer, layer)),
         }
     }

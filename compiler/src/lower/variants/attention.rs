@@ -29,9 +29,13 @@ pub fn attention(
         }
     }
     let AttentionNeeds { heads, share, key_size, value_size, slots, .. } = *needs;
-    let tokens = if needs.phase == Phase::Prefill { options.chunk } else { slots };
+    // The tokens of a prompt are one sequence's: other variants suit them than as many sequences.
+    let (tokens, prompt) = match needs.phase {
+        Phase::Prefill => (options.chunk, "/prompt"),
+        _ => (slots, ""),
+    };
     let key = format!(
-        "attention/{states}/{heads}:{}x{key_size}:{value_size}/{}/{tokens}",
+        "attention/{states}/{heads}:{}x{key_size}:{value_size}/{}/{tokens}{prompt}",
         heads / share.max(1),
         needs.positions
     );

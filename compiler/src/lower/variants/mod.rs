@@ -50,16 +50,17 @@ pub fn choose<S: Clone>(
     let cheapest = (0..candidates.len())
         .min_by(|a, b| candidates[*a].us.total_cmp(&candidates[*b].us))
         .unwrap_or(0);
-    let (at, by, reason) = match (options.choices.get(&key), options.tuned.get(&key)) {
+    let tuned = options.tuned.get(&key).and_then(find);
+    let (at, by, reason) = match (options.choices.get(&key), tuned) {
         (Some(name), _) => match find(name) {
             Some(at) => (at, ChosenBy::User, "it was asked for".to_string()),
             None => return Err(unknown_name(&key, name, &candidates)),
         },
-        (None, Some(name)) if find(name).is_some() => {
+        (None, Some(at)) => {
             let reason = "it was the fastest when measured on this device";
-            (find(name).unwrap_or(0), ChosenBy::Tuning, reason.to_string())
+            (at, ChosenBy::Tuning, reason.to_string())
         }
-        _ => (0, ChosenBy::Rule, rule_reason(&candidates, cheapest)),
+        (None, None) => (0, ChosenBy::Rule, rule_reason(&candidates, cheapest)),
     };
     let alternatives = candidates.iter().map(|candidate| Alternative {
         name: candidate.name.clone(),

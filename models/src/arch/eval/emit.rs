@@ -69,7 +69,7 @@ impl<'a> Evaluator<'a> {
             Input::OutRows => "out_rows",
         };
         let origin = Origin { name: Some(name.into()), layer: None, line: 0 };
-        #[allow(clippy::expect_used, reason = "an input has no operands to be wrong")]
+        #[expect(clippy::expect_used, reason = "an input has no operands to be wrong")]
         let value = self.graph.add(Op::Input(input), &[], origin).expect("inputs are well typed");
         self.inputs.insert(input, value);
         value
