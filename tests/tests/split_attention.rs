@@ -134,7 +134,7 @@ fn of_every_size() {
 fn of_heads_together() {
     let parts = around(&[128, 258, 600]);
     for (head, share, heads) in [(64, 4, 4), (128, 6, 2), (96, 4, 2)] {
-        let block = Block { head, rope_dims: head, share, ..plain() };
+        let block = Block { head, rope_dims: head, share, kv_heads: 4, ..plain() };
         let little = block.little();
         let plan = plan_for(
             &little.graph(),
