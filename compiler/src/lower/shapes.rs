@@ -319,20 +319,16 @@ fn gpu_sizes(device: &DeviceFacts, needs: &ProductNeeds) -> (u32, u32) {
                 4
             }
         }
-        (false, _, true) => {
+        (false, true, _) => 1,
+        (false, false, true) if needs.computed => {
             if needs.rows < MANY_WEIGHT_ROWS {
                 1
             } else {
                 2
             }
         }
-        (false, _, false) => {
-            if few || needs.computed {
-                1
-            } else {
-                2
-            }
-        }
+        (false, false, false) if needs.computed => 1,
+        (false, false, _) => 2,
     };
     let blocks = match (quantised, needs.computed, long) {
         (true, _, true) | (false, true, false) => 8,

@@ -230,8 +230,9 @@ impl Product {
                 ..
             }) => {
                 let twice = if buffers > 1 { " twice" } else { "" };
+                let further = if ahead > 1 { ", 2 steps ahead" } else { "" };
                 format!(
-                    "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth}{twice} a workgroup of {threads}, {ahead} steps ahead"
+                    "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth}{twice} a workgroup of {threads}{further}"
                 )
             }
             _ => format!(
