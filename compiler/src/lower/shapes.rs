@@ -306,29 +306,16 @@ fn software_blocks(needs: &ProductNeeds, subgroup: u32) -> u32 {
 /// By measurements on an H100 and an H200.
 fn gpu_sizes(device: &DeviceFacts, needs: &ProductNeeds) -> (u32, u32) {
     let (quantised, few) = (!needs.format.is_float(), needs.rows < FEW_WEIGHT_ROWS);
-    let long = needs.columns >= LONG_X;
+    let (long, many) = (needs.columns >= LONG_X, needs.rows >= MANY_WEIGHT_ROWS);
     if integers(device, needs) {
-        return (if long && needs.rows >= MANY_WEIGHT_ROWS { 4 } else { 2 }, 8);
+        return (if long && many { 4 } else { 2 }, 8);
     }
-    let rows = match (quantised, few, long) {
-        (true, true, _) => 1,
-        (true, false, _) => {
-            if needs.rows < MANY_WEIGHT_ROWS {
-                2
-            } else {
-                4
-            }
-        }
+    let rows = match (quantised, needs.computed, long) {
+        _ if few => 1,
+        (true, ..) if many => 4,
+        (false, true, true) if many => 2,
         (false, true, _) => 1,
-        (false, false, true) if needs.computed => {
-            if needs.rows < MANY_WEIGHT_ROWS {
-                1
-            } else {
-                2
-            }
-        }
-        (false, false, false) if needs.computed => 1,
-        (false, false, _) => 2,
+        _ => 2,
     };
     let blocks = match (quantised, needs.computed, long) {
         (true, _, true) | (false, true, false) => 8,
