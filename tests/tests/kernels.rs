@@ -98,7 +98,7 @@ fn products_by_integers() {
     for (index, format) in (0u64..).zip(formats) {
         let other = [Format::Q6_K, Format::Q8_0, Format::Q4_K][index as usize % 3];
         // Rows that a lane reads in one turn, and some that are staged in parts.
-        for columns in [1024 + 256 * (index % 3), 6144 + 256 * index] {
+        for columns in [2048 + 256 * (index % 3), 6144 + 256 * index] {
             let little = Little::new(Format::F32, 256)
                 .line("u = linear(h, \"up\")")
                 .line("x = rms_norm(u, \"norm\", 0.00001)")

@@ -118,7 +118,7 @@ pub fn product_of(
 
 /// Elements of a row from which on integers pay. On an H200 products of 576 columns took 11 % longer
 /// with them, those of 2,048 and more 8 to 30 % less.
-const LONG_ROWS: u64 = 1024;
+const LONG_ROWS: u64 = 2048;
 
 /// Whether weights that are bytes are multiplied with integers.
 ///
@@ -308,7 +308,8 @@ fn gpu_sizes(device: &DeviceFacts, needs: &ProductNeeds) -> (u32, u32) {
     let (quantised, few) = (!needs.format.is_float(), needs.rows < FEW_WEIGHT_ROWS);
     let (long, many) = (needs.columns >= LONG_X, needs.rows >= MANY_WEIGHT_ROWS);
     if integers(device, needs) {
-        return (if long && many { 4 } else { 2 }, 8);
+        let rows = if few { 1 } else { 2 };
+        return (if long && many { 4 } else { rows }, 8);
     }
     let rows = match (quantised, needs.computed, long) {
         _ if few => 1,

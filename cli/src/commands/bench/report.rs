@@ -8,7 +8,7 @@ use crate::output::{Table, bytes, count};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::Graph;
-use quarrel_ir::plan::{BufferRole, Plan};
+use quarrel_ir::plan::{BufferRole, Kernel, Plan};
 use quarrel_ir::weight::TensorInfo;
 use quarrel_models::tokenizer::ControlText;
 use quarrel_runtime::{GenerateOptions, SamplingParams, Session};
@@ -63,16 +63,18 @@ fn precision(plan: &Plan, graph: &Graph) -> String {
     let mut states: Vec<&str> = graph.states.iter().map(|state| state.format.name()).collect();
     states.sort_unstable();
     states.dedup();
-    let matrices: Vec<&str> = plan
-        .kernels
-        .iter()
-        .filter(|kernel| kernel.wgsl.contains("coop_mat"))
-        .map(|kernel| kernel.name.as_str())
-        .collect();
-    let activations = match matrices.is_empty() {
-        true => "F32".into(),
-        false => format!("F32; rounded to F16 as operands in {}", matrices.join(", ")),
-    };
+    let mut activations = "F32".to_string();
+    let rounded: [(&str, fn(&Kernel) -> bool); 2] = [
+        ("F16", Kernel::multiplies_matrices),
+        ("integers of 16 bits", Kernel::multiplies_integers),
+    ];
+    for (what, rounds) in rounded {
+        let kernels = plan.kernels.iter().filter(|kernel| rounds(kernel));
+        let names: Vec<&str> = kernels.map(|kernel| kernel.name.as_str()).collect();
+        if !names.is_empty() {
+            activations += &format!("; rounded to {what} as operands in {}", names.join(", "));
+        }
+    }
     let (options, size) = (&plan.options, plan.bytes_of(BufferRole::State));
     let mut table = Table::new(["what", "how"]);
     table.row(["weights on the device, elements".into(), weights.join(", ")]);
@@ -141,12 +143,12 @@ pub(super) fn text(
 const SPLITS: &str = "Microseconds. The host records later steps while the device is busy; the \
                       choice of the token is part of that.";
 
-const LEAST: &str = "The least time is the largest of three, summed over a kernel's dispatches: \
-                     bytes at the measured copy bandwidth, operations at the measured F32 rate \
-                     (not those of cooperative matrices), an empty dispatch.";
+const PREDICTED: &str = "Predicted from what was measured on the device and nothing else, summed over a \
+                         kernel's dispatches: the longest of its bytes in a copy of as many, of its \
+                         operations at the measured rate, and of an empty dispatch; then its barriers.";
 
 fn kernels(output: &Output) -> String {
-    let mut text = format!("{LEAST}\n");
+    let mut text = format!("{PREDICTED}\n");
     for kernels in &output.kernels {
         text += &format!("\n### {}\n\n{}", kernels.heading(), kernels.table().markdown());
     }
