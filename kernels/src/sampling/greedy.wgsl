@@ -13,9 +13,16 @@ fn main(
     var mine = Best(0u, 0u);
     var most = vec4(0u);
     // Several loads under way at once; the last group may be taken more than once.
-    for (var i = tid; i < GROUPS; i += {{loads}}u * THREADS) {
-{{read}}
-{{take}}
+    for (var i = tid; i < GROUPS; i += 4u * THREADS) {
+        let bits_0 = words(row, i);
+        let bits_1 = words(row, min(i + THREADS, GROUPS - 1u));
+        let bits_2 = words(row, min(i + 2u * THREADS, GROUPS - 1u));
+        let bits_3 = words(row, min(i + 3u * THREADS, GROUPS - 1u));
+        mine = with_four(mine, bits_0, i);
+        mine = with_four(mine, bits_1, min(i + THREADS, GROUPS - 1u));
+        mine = with_four(mine, bits_2, min(i + 2u * THREADS, GROUPS - 1u));
+        mine = with_four(mine, bits_3, min(i + 3u * THREADS, GROUPS - 1u));
+        most = max(most, max(max(bits_0, bits_1), max(bits_2, bits_3)));
     }
     // NaN below zero has the largest bits; NaN above and infinity have the largest keys.
     let bad = max(max(most.x, most.y), max(most.z, most.w)) > MINUS_INFINITY;

@@ -91,29 +91,8 @@ struct Sizes {
     slots: u32,
 }
 
-/// Loads of four logits that each thread has under way at once. With four, the choice among 128,256
-/// logits took 23 µs on an H200, that among 49,152 15 µs.
-const GREEDY_LOADS: u32 = 8;
-
 fn greedy_kernel(sizes: &Sizes, threads: u32) -> Kernel {
-    let loads = 0..GREEDY_LOADS;
-    let line = |i: u32| {
-        format!(
-            "        let at_{i} = min(i + {i}u * THREADS, GROUPS - 1u);\n        let bits_{i} = words(row, at_{i});\n"
-        )
-    };
-    let read: String = loads.clone().map(line).collect();
-    let line = |i: u32| {
-        format!(
-            "        mine = with_four(mine, bits_{i}, at_{i});\n        most = max(most, bits_{i});\n"
-        )
-    };
-    let take: String = loads.map(line).collect();
-    let greedy = fill(
-        include_str!("greedy.wgsl"),
-        &[("loads", &GREEDY_LOADS.to_string()), ("read", &read), ("take", &take)],
-    );
-    let body = [include_str!("best.wgsl"), &greedy].concat();
+    let body = [include_str!("best.wgsl"), include_str!("greedy.wgsl")].concat();
     // Two words a subgroup, of at least four threads, for the reduction, and the row's facts.
     kernel("greedy", Access::Read, sizes, threads, 8 * threads.div_ceil(4) + 16, &body)
 }
