@@ -1,7 +1,7 @@
 //! `--trace` of `quarrel run` and `quarrel chat` on a tiny model: the file, its events, and how they
 //! lie.
 
-#![expect(clippy::unwrap_used, reason = "test helpers")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
 
 mod support;
 

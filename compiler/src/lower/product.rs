@@ -82,17 +82,18 @@ pub fn lower(
         grid,
         cost,
         choice: Some(choice),
-        note: match staging {
-            Staging::No => None,
-            Staging::Floats => {
-                Some("x is computed once a workgroup and kept in workgroup memory".into())
-            }
-            Staging::Integers => Some(
-                "x is computed once a workgroup and kept in workgroup memory, as integers of 16 bits that are multiplied with weights as bytes"
-                    .into(),
-            ),
-        },
+        note: note(staging),
     })
+}
+
+/// What people are told of how x is staged.
+fn note(staging: Staging) -> Option<String> {
+    let how = match staging {
+        Staging::No => return None,
+        Staging::Floats => "",
+        Staging::Integers => ", as integers of 16 bits that are multiplied with weights as bytes",
+    };
+    Some(format!("x is computed once a workgroup and kept in workgroup memory{how}"))
 }
 
 /// What the choice of tile sizes depends on.

@@ -64,17 +64,15 @@ fn precision(plan: &Plan, graph: &Graph) -> String {
     states.sort_unstable();
     states.dedup();
     let mut activations = "F32".to_string();
-    let rounded: [(&str, fn(&Kernel) -> bool); 2] = [
-        ("F16", Kernel::multiplies_matrices),
-        ("integers of 16 bits", Kernel::multiplies_integers),
-    ];
-    for (what, rounds) in rounded {
+    let mut rounded = |what: &str, rounds: fn(&Kernel) -> bool| {
         let kernels = plan.kernels.iter().filter(|kernel| rounds(kernel));
         let names: Vec<&str> = kernels.map(|kernel| kernel.name.as_str()).collect();
         if !names.is_empty() {
             activations += &format!("; rounded to {what} as operands in {}", names.join(", "));
         }
-    }
+    };
+    rounded("F16", Kernel::multiplies_matrices);
+    rounded("integers of 16 bits", Kernel::multiplies_integers);
     let (options, size) = (&plan.options, plan.bytes_of(BufferRole::State));
     let mut table = Table::new(["what", "how"]);
     table.row(["weights on the device, elements".into(), weights.join(", ")]);
