@@ -4,14 +4,14 @@
 use quarrel_compiler::compile;
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::StateFormat;
-use quarrel_ir::plan::{Choice, ChosenBy, Phase, Plan, PlanOptions};
+use quarrel_ir::plan::{Choice, ChosenBy, Phase, Plan, PlanOptions, Precision};
 use quarrel_tests::architectures::draw;
 use quarrel_tests::differ::{Runner, gpu};
 use quarrel_tests::facts;
 use quarrel_tests::feed::{Part, plan_for, plan_logits, reference_logits, tokens, worst};
-use quarrel_tests::little::{self, Block, VOCABULARY};
+use quarrel_tests::little::{self, Block, Little, VOCABULARY};
 use quarrel_tests::small::small_models;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Relative L2 distance with states in F32: variants differ in the order of sums alone.
 const WITHIN: f64 = 2e-4;
@@ -27,15 +27,27 @@ fn choices(plan: &Plan) -> BTreeMap<String, Choice> {
     made.map(|choice| (choice.key.clone(), choice)).collect()
 }
 
-/// Runs each variant of each kernel, those of all kernels with the same number at once.
+/// Runs each variant of each kernel of a block.
 fn check(block: &Block, discrete: Option<u32>) {
-    let little = block.little();
-    let (graph, weights) = (little.graph(), little.weights(3));
     let parts: [Part; 4] =
         [(Phase::Prefill, 24), (Phase::Decode, 1), (Phase::Prefill, 7), (Phase::Decode, 1)];
+    let names = check_all(&block.little(), discrete, &options(), &parts, WITHIN);
+    assert!(!names.is_empty());
+}
+
+/// Runs each variant of each kernel, those of all kernels with the same number at once; the names of
+/// all variants.
+fn check_all(
+    little: &Little,
+    discrete: Option<u32>,
+    options: &PlanOptions,
+    parts: &[Part],
+    within: f64,
+) -> BTreeSet<String> {
+    let (graph, weights) = (little.graph(), little.weights(3));
     let tokens = tokens(VOCABULARY, parts.iter().map(|part| part.1).sum());
-    let wanted = reference_logits(&graph, &weights, &options(), &tokens, 0, &parts);
-    let choices = choices(&plan_for(&graph, &options(), discrete));
+    let wanted = reference_logits(&graph, &weights, options, &tokens, 0, parts);
+    let choices = choices(&plan_for(&graph, options, discrete));
     let most = choices.values().map(|choice| choice.alternatives.len()).max().unwrap_or(0);
     assert!(most > 2, "{choices:?}");
     for number in 0..most {
@@ -43,15 +55,17 @@ fn check(block: &Block, discrete: Option<u32>) {
             let last = choice.alternatives.len() - 1;
             (key.clone(), choice.alternatives[number.min(last)].name.clone())
         });
-        let options = PlanOptions { choices: asked.collect(), ..options() };
+        let options = PlanOptions { choices: asked.collect(), ..options.clone() };
         let plan = plan_for(&graph, &options, discrete);
         for choice in plan.kernels.iter().filter_map(|kernel| kernel.choice.as_ref()) {
             assert_eq!(choice.by, ChosenBy::User);
             assert_eq!(choice.chosen, options.choices[&choice.key]);
         }
-        let found = worst(&plan_logits(&Runner::of(&plan, &weights), &tokens, 0, &parts), &wanted);
-        assert!(found < WITHIN, "{found}: {:?}: {block:?}", options.choices);
+        let found = worst(&plan_logits(&Runner::of(&plan, &weights), &tokens, 0, parts), &wanted);
+        assert!(found < within, "{found}: {:?}: {little:?}", options.choices);
     }
+    let all = choices.into_values().flat_map(|choice| choice.alternatives);
+    all.map(|alternative| alternative.name).collect()
 }
 
 /// Blocks of which the reference is quick.
@@ -75,6 +89,44 @@ fn of_the_present_device() {
 #[test]
 fn of_a_discrete_gpu() {
     blocks().for_each(|block| check(&block, Some(gpu().facts().subgroup_size)));
+}
+
+/// Products of weights that are bytes with x in integers, whose rounding is 2e-5 of a row.
+#[test]
+fn of_products_in_integers() {
+    let options = PlanOptions { precision: Precision::Auto, chunk: 2, out_rows: 2, ..options() };
+    for (first, second) in [(Format::Q4_K, Format::Q6_K), (Format::Q4_0, Format::Q8_0)] {
+        let little = Little::new(Format::F32, 2048)
+            .line("x = rms_norm(h, \"norm\", 0.00001)")
+            .line("logits = linear(x, \"a\") + linear(x, \"b\") + linear(h, \"a\")")
+            .tensor("norm.weight", Format::F32, &[2048])
+            .matrix("a", first, 44, 2048)
+            .matrix("b", second, 44, 2048);
+        let parts = [(Phase::Prefill, 2), (Phase::Decode, 1)];
+        let lanes = Some(gpu().facts().subgroup_size);
+        let names = check_all(&little, lanes, &options, &parts, 1e-4);
+        let integers = names.iter().filter(|name| name.ends_with("-integers")).count();
+        assert!(integers >= 6, "{names:?}");
+    }
+}
+
+/// Products of prompts by cooperative matrices of every tile, which round to F16, where the device has
+/// them.
+#[test]
+fn of_products_by_matrices() {
+    let options =
+        PlanOptions { precision: Precision::Auto, chunk: 150, out_rows: 150, ..options() };
+    let little = Little::new(Format::F32, 256)
+        .line("x = silu(linear(h, \"a\")) * linear(h, \"b\")")
+        .line("logits = linear(x, \"c\")")
+        .matrix("a", Format::F16, 256, 256)
+        .matrix("b", Format::Q4_K, 256, 256)
+        .matrix("c", Format::Q8_0, 140, 256);
+    let parts = [(Phase::Prefill, 150), (Phase::Prefill, 70), (Phase::Prefill, 20)];
+    let lanes = Some(gpu().facts().subgroup_size);
+    let names = check_all(&little, lanes, &options, &parts, 1e-3);
+    let matrices = names.iter().filter(|name| name.starts_with("matrices-")).count();
+    assert_eq!(matrices > 3, !gpu().facts().matrix_shapes.is_empty(), "{names:?}");
 }
 
 /// What was measured is taken where it can be; what belongs to other plans is left out of this one.

@@ -158,11 +158,12 @@ type Tile = (u32, u32, (u32, u32), u32, u32, u32);
 
 /// Tiles by cooperative matrices, largest first; of tiles that give as many workgroups, those that
 /// are predicted to be faster first.
-const TILES: [Tile; 9] = [
+const TILES: [Tile; 10] = [
     (128, 128, (4, 2), 64, 1, 2),
     (128, 128, (4, 2), 64, 1, 1),
     (128, 256, (2, 4), 32, 1, 2),
     (128, 128, (4, 2), 32, 2, 1),
+    (128, 128, (4, 2), 32, 1, 2),
     (64, 64, (2, 2), 32, 2, 2),
     (64, 64, (2, 2), 64, 2, 1),
     (64, 64, (2, 2), 32, 2, 1),
