@@ -57,8 +57,8 @@ pub(crate) struct PlanArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Precision {
     /// Keys and values in F16; prompts, and steps of several sequences, multiplied in F16 with
-    /// sums in F32 where the device has cooperative matrices; elsewhere x in integers of 16 bits
-    /// where the weights are integers and the device is a GPU with Vulkan
+    /// sums in F32 where the device has cooperative matrices; single steps on GPUs with Vulkan
+    /// multiply long rows of 4- to 8-bit weights with x in integers of 16 bits
     Auto,
     /// F32 throughout
     F32,

@@ -148,7 +148,8 @@ pub struct PlanOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Products of many rows may round both factors to F16, where the device multiplies matrices so.
+    /// Products of many rows may round both factors to F16, where the device multiplies matrices so;
+    /// products with weights that are bytes may round x to integers of 16 bits with a scale for each 32.
     Auto,
     /// F32 throughout.
     #[default]

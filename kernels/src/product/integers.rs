@@ -20,7 +20,8 @@ pub enum Staging {
     /// As floats.
     Floats,
     /// As integers with a scale for each block of 32. For segments in chunks of 32 whose elements are
-    /// to be had as bytes, and subgroups of 8 lanes at least; with smaller ones the result is NaN.
+    /// to be had as bytes, and subgroups of 8 lanes at least; with smaller ones the result is not
+    /// finite.
     Integers,
 }
 
