@@ -118,16 +118,16 @@ pub fn product_of(
 
 /// Elements of a row from which on integers pay. On an H200 products of 576 columns took 11 % longer
 /// with them, those of 2,048 and more 8 to 30 % less.
-const LONG_ROWS: u64 = 2048;
+const INTEGER_COLUMNS: u64 = 2048;
 
 /// Whether weights that are bytes are multiplied with integers.
 ///
-/// Processors of all current GPUs with Vulkan drivers multiply four pairs of bytes at once; Apple's do
-/// not, and elsewhere it is written out in many instructions. Turning x into integers pays where rows
-/// are long.
-pub fn integers(device: &DeviceFacts, needs: &ProductNeeds) -> bool {
+/// GPUs with Vulkan drivers mostly multiply four pairs of bytes at once (measured on NVIDIA's alone);
+/// Apple's do not, and there it would be written out in many instructions. Turning x into integers pays
+/// where rows are long.
+fn integers(device: &DeviceFacts, needs: &ProductNeeds) -> bool {
     let gpu = matches!(device.kind, DeviceKind::Discrete | DeviceKind::Integrated);
-    let long = needs.columns >= LONG_ROWS;
+    let long = needs.columns >= INTEGER_COLUMNS;
     needs.integers && long && gpu && device.backend == "vulkan" && device.subgroup_size >= 8
 }
 

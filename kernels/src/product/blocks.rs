@@ -34,16 +34,7 @@ impl Product {
             return text;
         }
         text.push_str("        let segment = weight_segment(tile, slot);\n");
-        for index in 0..self.segments.len() {
-            let head = if index == 0 { "        " } else { " else " };
-            let _ = write!(
-                text,
-                "{head}if (segment == {index}u) {{\n{}        }}",
-                self.rows_of_text(index)
-            );
-        }
-        text.push('\n');
-        text
+        text + &self.by_segment("segment", |index| self.rows_of_text(index))
     }
 
     /// One block of rows of one segment, with x held or read.

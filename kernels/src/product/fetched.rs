@@ -178,27 +178,17 @@ impl Product {
     fn read_ahead(&self, fetched: Fetched, start: &str) -> String {
         let (chunks, turns) = self.turns(fetched);
         let whole = chunks == turns * fetched.together() * fetched.ahead;
-        let mut text = String::new();
-        for index in 0..self.segments.len() {
+        self.by_segment("ahead_segment", |index| {
             let (p, owner) = (segment_prefix(index), self.owner(index));
-            let mut body = String::new();
-            for (r, k) in self.ahead(fetched) {
+            let read = |(r, k): (u32, u32)| {
                 let at = format!("{start} + {}u", k * fetched.together());
                 let at = if whole { at } else { format!("min({at}, {}u)", chunks - 1) };
-                let _ = writeln!(
-                    body,
-                    "        fetched_{owner}_{r}_{k} = {p}load(ahead_row_{r} * {chunks}u + {at});"
-                );
-            }
-            let head = match (index, index + 1 == self.segments.len()) {
-                (0, true) => "    {\n".to_string(),
-                (0, false) => "    if (ahead_segment == 0u) {\n".to_string(),
-                (_, false) => format!(" else if (ahead_segment == {index}u) {{\n"),
-                (_, true) => " else {\n".to_string(),
+                format!(
+                    "        fetched_{owner}_{r}_{k} = {p}load(ahead_row_{r} * {chunks}u + {at});\n"
+                )
             };
-            let _ = write!(text, "{head}{body}    }}");
-        }
-        text + "\n"
+            self.ahead(fetched).map(read).collect()
+        })
     }
 
     /// What one turn adds to the sums, for rows of segments that share `owner`'s format.

@@ -86,6 +86,7 @@ impl Product {
     pub(super) fn matrix_text(&self, matrices: Matrices) -> String {
         let threads = self.shape.threads;
         debug_assert!(matrices.divides(threads) && self.prologue.statistics.is_empty());
+        debug_assert!(self.columns.is_multiple_of(matrices.depth * matrices.ahead), "whole rounds");
         let number = |n: u32| n.to_string();
         // Of rows of a step in workgroup memory.
         let elements = |rows: u32| rows * matrices.stride() / 4 * matrices.unit();
@@ -215,7 +216,7 @@ impl Product {
                     let _ = writeln!(text, "    var raw_{set}_{owner}_{r}_{c}: {prefix}raw;");
                 }
             }
-            text += &self.read_text(matrices, &format!("min({set}u, STEPS - 1u)"), set);
+            text += &self.read_text(matrices, &format!("{set}u"), set);
         }
         text + &self.keep_text(matrices, "0u", "0u", 0)
     }
@@ -277,21 +278,6 @@ impl Product {
             });
         }
         text + "        }\n"
-    }
-
-    /// Text for each segment, where `which` says at run time which one it is.
-    fn by_segment(&self, which: &str, body: impl Fn(usize) -> String) -> String {
-        let all = self.segments.len();
-        let mut text = String::new();
-        for index in 0..all {
-            let head = match (all, index) {
-                (1, _) => "        {\n".to_string(),
-                (_, 0) => format!("        if ({which} == 0u) {{\n"),
-                _ => format!(" else if ({which} == {index}u) {{\n"),
-            };
-            let _ = write!(text, "{head}{}        }}", body(index));
-        }
-        text + "\n"
     }
 
     /// Puts what a thread has read of step `step` into workgroup memory.

@@ -98,6 +98,22 @@ impl Product {
         self.segments.iter().enumerate().map(one).collect()
     }
 
+    /// Text for each segment, where `which` says at run time which one it is.
+    pub(super) fn by_segment(&self, which: &str, body: impl Fn(usize) -> String) -> String {
+        let all = self.segments.len();
+        let mut text = String::new();
+        for index in 0..all {
+            let head = match (index, index + 1 == all) {
+                (0, true) => "        {\n".to_string(),
+                (0, false) => format!("        if ({which} == 0u) {{\n"),
+                (_, false) => format!(" else if ({which} == {index}u) {{\n"),
+                (_, true) => " else {\n".to_string(),
+            };
+            let _ = write!(text, "{head}{}        }}", body(index));
+        }
+        text + "\n"
+    }
+
     fn prologue_text(&self) -> String {
         if self.shape.columns == Columns::Across {
             return self.across_prologue();
