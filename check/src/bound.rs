@@ -71,7 +71,10 @@ impl Surface {
         for (_, dispatch) in compared(plan, step, layers)? {
             for bound in bindings(plan, dispatch) {
                 match (bound.content, bound.access) {
-                    (Content::Value(v) | Content::Partials { value: v, .. }, access) => {
+                    (
+                        Content::Value(v) | Content::Halves(v) | Content::Partials { value: v, .. },
+                        access,
+                    ) => {
                         let set = match access {
                             Access::Write => &mut surface.written,
                             Access::Read => &mut read,

@@ -115,14 +115,18 @@ impl<'a> Device<'a> {
         Ok(self.engine.read(buffer, offset, words)?)
     }
 
+    /// Elements of a value in a step.
+    fn elements(&self, step: &Step, value: u32) -> Result<usize, CheckError> {
+        let value = known(&self.graph, value)?;
+        let width = self.graph.tensor(value).map_or(0, |tensor| tensor.width());
+        Ok(self.rows(step, value) * width as usize)
+    }
+
     /// Words that a value, partials of it, or the rows of a state up to the step's end take.
     pub(crate) fn words(&self, step: &Step, content: Content) -> Result<usize, CheckError> {
         Ok(match content {
-            Content::Value(value) => {
-                let value = known(&self.graph, value)?;
-                let width = self.graph.tensor(value).map_or(0, |tensor| tensor.width());
-                self.rows(step, value) * width as usize
-            }
+            Content::Value(value) => self.elements(step, value)?,
+            Content::Halves(value) => self.elements(step, value)?.div_ceil(2),
             Content::Partials { value, splits } => {
                 let (partials, heads) = partials(&self.graph, value, splits)?;
                 partials.words(heads * self.rows(step, ValueId(value)))
@@ -158,6 +162,11 @@ impl<'a> Device<'a> {
                 Content::Value(value) => {
                     let value = known(&self.graph, value)?;
                     Written::Value(value, words::elements(&words, &self.kind(value)))
+                }
+                Content::Halves(value) => {
+                    let elements = self.elements(step, value)?;
+                    let halves = words::halves(&words).into_iter().take(elements).collect();
+                    Written::Value(known(&self.graph, value)?, Elements::Floats(halves))
                 }
                 Content::Partials { value, splits } => {
                     let (partials, _) = partials(&self.graph, value, splits)?;

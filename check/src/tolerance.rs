@@ -2,7 +2,7 @@
 
 use crate::states::Rows;
 use quarrel_ir::graph::{Graph, StateFormat};
-use quarrel_ir::plan::{Dispatch, Plan};
+use quarrel_ir::plan::{Access, Content, Dispatch, KernelBinding, Plan};
 
 /// Largest relative distance (L2) of the logits of steps that run as they are. What adds up over the
 /// layers is mostly the rounding of states: a value between two halves is rounded to either. Measured
@@ -36,6 +36,8 @@ const ROTATED: Tolerance = Tolerance { within: 2e-4, why: "angles of far positio
 /// 2e-5 for Gemma 3 on llvmpipe, 5.0e-4 for SmolLM2 on an NVIDIA H200.
 const HALF_STATE: Tolerance =
     Tolerance { within: 1.0 / 1024.0, why: "a state in F16: between two halves either is right" };
+/// The nearest half is 2^-11 away at most.
+const HALF_VALUE: Tolerance = Tolerance { within: 1.0 / 2048.0, why: "a value in F16" };
 const BLOCK_STATE: Tolerance = Tolerance {
     within: 2e-3,
     why: "a state in blocks of 8 bits: between two steps either is right",
@@ -72,7 +74,11 @@ pub(crate) fn of(plan: &Plan, dispatch: &Dispatch, state: Option<Rows>, last: u3
     let rotates = dispatch.ops.iter().any(|op| op.op == "rope");
     let kernel = plan.kernel(dispatch.kernel);
     let matrices = kernel.multiplies_matrices();
+    let halves = |(content, binding): (&Content, &KernelBinding)| {
+        matches!(content, Content::Halves(_)) && binding.access == Access::Write
+    };
     let applies = [
+        (dispatch.contents.iter().zip(&kernel.bindings).any(halves), HALF_VALUE),
         (kernel.multiplies_integers(), INTEGER_PRODUCT),
         (matrices, HALF_PRODUCT),
         (matrices && kernel.family == "attention", HALF_ATTENTION),

@@ -1,5 +1,6 @@
 //! Values as words of device memory.
 
+use half::f16;
 use quarrel_reference::Elements;
 
 /// A word that is NaN as a float and beyond every id: what a kernel has not written is seen.
@@ -24,6 +25,18 @@ pub(crate) fn elements(words: &[u32], like: &Elements) -> Elements {
 /// Floats from words.
 pub(crate) fn floats(words: &[u32]) -> Vec<f32> {
     words.iter().map(|word| f32::from_bits(*word)).collect()
+}
+
+/// The words of floats rounded to F16, two in each.
+pub(crate) fn of_halves(floats: &[f32]) -> Vec<u32> {
+    let bits = |x: &f32| u32::from(f16::from_f32(*x).to_bits());
+    floats.chunks(2).map(|two| two.iter().rev().fold(0, |word, x| word << 16 | bits(x))).collect()
+}
+
+/// Floats from words of two F16 each.
+pub(crate) fn halves(words: &[u32]) -> Vec<f32> {
+    let float = |bits: u32| f16::from_bits(bits as u16).to_f32();
+    words.iter().flat_map(|word| [float(*word), float(word >> 16)]).collect()
 }
 
 /// Extents of what the workgroups of a split leave: see [`quarrel_ir::plan::Content::Partials`].

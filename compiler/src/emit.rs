@@ -2,14 +2,14 @@
 
 use crate::error::CompileError;
 use crate::lower::{IoBuffer, Launch, Resource, WeightTable, row_bytes};
-use crate::memory::{Assigned, Pool, value_bytes};
+use crate::memory::{Assigned, Pool, half_bytes, value_bytes};
 use crate::region::{Region, label, listed};
 use quarrel_ir::graph::{Graph, StateId, ValueId};
 use quarrel_ir::plan::{
     Buffer, BufferId, BufferRange, BufferRole, Choice, Content, Dispatch, FusedOp, Io, Kernel,
     KernelId, Phase, PlanOptions, Program,
 };
-use quarrel_ir::sampling::{MAX_STOP_TOKENS, RECORDS, SLOT_WORDS};
+use quarrel_ir::sampling::{MAX_STOP_TOKENS, MOST_PARTS, RECORDS, SLOT_WORDS};
 use quarrel_kernels::shader::Shader;
 use std::collections::HashMap;
 
@@ -158,6 +158,10 @@ impl<'a> Emission<'a> {
                 let bytes = value_bytes(self.graph, self.options, *value);
                 self.pooled(resource, *value, bytes, assigned)?
             }
+            Resource::Halves(value) => {
+                let bytes = half_bytes(self.graph, self.options, *value);
+                self.pooled(resource, *value, bytes, assigned)?
+            }
             Resource::Partials { value, bytes, .. } => {
                 self.pooled(resource, *value, *bytes, assigned)?
             }
@@ -185,6 +189,7 @@ impl<'a> Emission<'a> {
 fn content(resource: &Resource) -> Content {
     match *resource {
         Resource::Value(ValueId(value)) => Content::Value(value),
+        Resource::Halves(ValueId(value)) => Content::Halves(value),
         Resource::Partials { value: ValueId(value), splits, .. } => {
             Content::Partials { value, splits }
         }
@@ -212,6 +217,7 @@ fn make_io(buffers: &mut Vec<Buffer>, graph: &Graph, options: &PlanOptions, outp
         out_rows: io("out_rows", rows),
         step: io("step", 16),
         logits: io("logits", value_bytes(graph, options, output)),
+        largest: io("largest logits", 2 * rows * u64::from(MOST_PARTS)),
         live: io("live", slots),
         sampler: io("sampler", slots * SLOT_WORDS as u64),
         sampled: io("sampled", 4 * slots * u64::from(RECORDS)),

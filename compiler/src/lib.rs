@@ -34,7 +34,7 @@ pub use trace::{Form, Line, Passed};
 use decisions::Decisions;
 use emit::Emission;
 use fuse::Fused;
-use lower::{Context, Launch, Splits, WeightTable};
+use lower::{Context, Halves, Launch, Splits, WeightTable};
 use memory::{Assigned, Pool};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, Op, StateFormat, Type, ValueId};
@@ -112,8 +112,15 @@ pub fn compile_watched(
     limits::check_states(graph, device, options)?;
     watch(&|| trace::weights(&weights));
     let whole = Splits::new();
-    let context =
-        Context { graph, weights: &weights, splits: &whole, device, options, phase: Phase::Decode };
+    let context = Context {
+        graph,
+        weights: &weights,
+        splits: &whole,
+        halves: &Halves::new(),
+        device,
+        options,
+        phase: Phase::Decode,
+    };
     lower_all(context, &mut phases, watch)?;
     let mut pool = Pool::default();
     for Staged { name, launches, assigned, .. } in &mut phases {
@@ -180,6 +187,8 @@ fn lower_all(
     watch(&|| trace::regions("split", context.graph, phases));
     for Staged { phase, regions, splits, launches, .. } in &mut *phases {
         let context = Context { phase: *phase, splits, ..context };
+        let halves = lower::halves(context, regions)?;
+        let context = Context { halves: &halves, ..context };
         let lowered = regions.iter().map(|region| lower::lower(context, region));
         *launches = lowered.collect::<Result<_, _>>()?;
     }

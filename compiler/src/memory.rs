@@ -90,6 +90,9 @@ fn lives(graph: &Graph, options: &PlanOptions, launches: &[Launch], output: Valu
                 Resource::Value(value) if value != output => {
                     (label(graph, value), value_bytes(graph, options, value))
                 }
+                Resource::Halves(value) => {
+                    (label(graph, value), half_bytes(graph, options, value))
+                }
                 Resource::Partials { value, bytes, .. } => {
                     (format!("partials of {}", label(graph, value)), bytes)
                 }
@@ -106,6 +109,11 @@ fn lives(graph: &Graph, options: &PlanOptions, launches: &[Launch], output: Valu
         }
     }
     lives
+}
+
+/// Bytes of a value in F16 at the largest step of the plan.
+pub fn half_bytes(graph: &Graph, options: &PlanOptions, value: ValueId) -> u64 {
+    (value_bytes(graph, options, value) / 2).next_multiple_of(16)
 }
 
 /// Bytes of a value at the largest step of the plan.

@@ -2,13 +2,10 @@
 
 use crate::emit::Emission;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::graph::RunDim;
-use quarrel_ir::plan::{
-    Content, Cost, Dispatch, Extent, Kernel, KernelId, ModelFacts, Phase, PlanOptions, Program,
-};
-use quarrel_kernels::sampling;
+use quarrel_ir::plan::{Content, Cost, Dispatch, KernelId, ModelFacts, Phase, PlanOptions, Program};
+use quarrel_kernels::sampling::{self, Stage};
 
-/// The greedy and the sampling program, one dispatch each.
+/// The greedy and the sampling program.
 pub fn programs(
     emission: &mut Emission<'_>,
     device: &DeviceFacts,
@@ -16,37 +13,36 @@ pub fn programs(
     options: &PlanOptions,
 ) -> Vec<Program> {
     let kernels = sampling::kernels(device, model.vocabulary, options.context, options.slots);
-    let logits = 4 * u64::from(model.vocabulary);
-    vec![
-        program(emission, "greedy", Phase::Greedy, kernels.greedy, logits),
-        program(emission, "sample", Phase::Sample, kernels.sample, logits),
+    [
+        ("greedy", Phase::Greedy, Vec::from(kernels.greedy)),
+        ("sample", Phase::Sample, vec![kernels.sample]),
     ]
+    .map(|(name, phase, stages)| Program {
+        name: name.into(),
+        phase,
+        dispatches: stages.into_iter().map(|stage| dispatch(emission, stage, model)).collect(),
+    })
+    .into()
 }
 
-fn program(
-    emission: &mut Emission<'_>,
-    name: &str,
-    phase: Phase,
-    kernel: Kernel,
-    logits: u64,
-) -> Program {
-    let buffers = sampling::buffers(&emission.io);
-    let bindings = buffers.map(|buffer| emission.whole(buffer)).to_vec();
-    emission.kernels.push(kernel);
-    let contents = vec![Content::Io; bindings.len()];
-    let dispatch = Dispatch {
-        contents,
+fn dispatch(emission: &mut Emission<'_>, stage: Stage, model: &ModelFacts) -> Dispatch {
+    let buffers = stage.buffers(&emission.io).into_iter();
+    let bindings: Vec<_> = buffers.map(|buffer| emission.whole(buffer)).collect();
+    let grid = stage.grid();
+    let read = stage.logits_read(model.vocabulary);
+    let reason = match stage.parts {
+        1 => "draws the next token and writes the next step's inputs on the device",
+        _ => "looks for the largest logit of each part of a row, as one workgroup reads slowly",
+    };
+    emission.kernels.push(stage.kernel);
+    Dispatch {
         kernel: KernelId(emission.kernels.len() as u32 - 1),
+        contents: vec![Content::Io; bindings.len()],
         bindings,
-        grid: [
-            Extent::Tiles { dim: RunDim::OutRows, tile: 1, times: 1 },
-            Extent::Const(1),
-            Extent::Const(1),
-        ],
+        grid,
         layer: None,
         ops: vec![],
-        reason: "draws the next token and writes the next step's inputs on the device".into(),
-        cost: Cost { token_bytes: logits, token_flops: logits / 4, ..Cost::default() },
-    };
-    Program { name: name.into(), phase, dispatches: vec![dispatch] }
+        reason: reason.into(),
+        cost: Cost { token_bytes: 4 * read, token_flops: read, ..Cost::default() },
+    }
 }

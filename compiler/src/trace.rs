@@ -231,7 +231,9 @@ pub(crate) fn memory(graph: &Graph, phases: &[Staged]) -> Passed {
                 let partials = staged.assigned.iter().find(
                     |(resource, _)| matches!(resource, Resource::Partials { value: of, .. } if *of == value),
                 );
-                let whole = staged.assigned.get_key_value(&Resource::Value(value));
+                let whole = [Resource::Value(value), Resource::Halves(value)]
+                    .iter()
+                    .find_map(|resource| staged.assigned.get_key_value(resource));
                 let place = match whole.or(partials) {
                     Some((_, index)) => format!("activations {index}"),
                     None => "logits".into(),

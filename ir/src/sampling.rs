@@ -26,6 +26,9 @@ pub const MAX_STOP_TOKENS: usize = 63;
 /// Steps whose records the device keeps for the host: most decode steps of a submission.
 pub const RECORDS: u32 = 16;
 
+/// Parts at most in which the largest logit of a row is looked for at once.
+pub const MOST_PARTS: u32 = 64;
+
 /// What a sampling kernel says of a slot, the second word of its `sampled` record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

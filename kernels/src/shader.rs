@@ -20,9 +20,10 @@ impl Binding {
     }
 }
 
-/// The declarations of `bindings` in group 0, in order.
+/// The declarations of `bindings` in group 0, in order, which come before all others in a text.
 pub fn declare(bindings: &[Binding]) -> String {
-    let mut text = String::new();
+    let halves = bindings.iter().any(|binding| binding.element.contains("f16"));
+    let mut text = if halves { "enable f16;\n".to_string() } else { String::new() };
     for (index, binding) in bindings.iter().enumerate() {
         let access = match binding.access {
             Access::Read => "read",

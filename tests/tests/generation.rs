@@ -112,11 +112,16 @@ fn plan(slots: u32, out_rows: u32) -> Plan {
 fn add_samplers(builder: &mut Builder, slots: u32) {
     let facts = gpu().facts();
     let kernels = quarrel_kernels::sampling::kernels(&facts, VOCABULARY, CONTEXT, slots);
-    let order = quarrel_kernels::sampling::buffers(&builder.plan.io);
-    for (phase, kernel) in [(Phase::Greedy, kernels.greedy), (Phase::Sample, kernels.sample)] {
-        let kernel = builder.add_kernel(kernel);
-        let dispatch = builder.dispatch(kernel, &order, [per(RunDim::OutRows, 1), ONE, ONE]);
-        builder.program(phase, vec![dispatch]);
+    let programs =
+        [(Phase::Greedy, kernels.greedy.to_vec()), (Phase::Sample, vec![kernels.sample])];
+    for (phase, stages) in programs {
+        let mut dispatches = Vec::new();
+        for stage in stages {
+            let (buffers, grid) = (stage.buffers(&builder.plan.io), stage.grid());
+            let kernel = builder.add_kernel(stage.kernel);
+            dispatches.push(builder.dispatch(kernel, &buffers, grid));
+        }
+        builder.program(phase, dispatches);
     }
 }
 

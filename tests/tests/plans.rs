@@ -165,7 +165,7 @@ fn check_activations(
         assert!(range.bytes >= tenant.bytes, "{range:?} of {tenant:?}");
         assert!(found.next().is_none(), "two tenants for {range:?}");
         let value = match content {
-            Content::Value(value) => format!("%{value} "),
+            Content::Value(value) | Content::Halves(value) => format!("%{value} "),
             Content::Partials { value, .. } => format!("partials of %{value} "),
             other => panic!("{at}: {tenant:?} is said to be {other:?}"),
         };

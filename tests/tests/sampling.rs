@@ -50,11 +50,16 @@ impl Sampler {
             ..gpu().facts()
         };
         let kernels = quarrel_kernels::sampling::kernels(&facts, vocabulary, CONTEXT, 1);
-        let order = quarrel_kernels::sampling::buffers(&builder.plan.io);
-        for (phase, kernel) in [(Phase::Greedy, kernels.greedy), (Phase::Sample, kernels.sample)] {
-            let kernel = builder.add_kernel(kernel);
-            let dispatch = builder.dispatch(kernel, &order, [ONE, ONE, ONE]);
-            builder.program(phase, vec![dispatch]);
+        let programs =
+            [(Phase::Greedy, kernels.greedy.to_vec()), (Phase::Sample, vec![kernels.sample])];
+        for (phase, stages) in programs {
+            let mut dispatches = Vec::new();
+            for stage in stages {
+                let (buffers, grid) = (stage.buffers(&builder.plan.io), stage.grid());
+                let kernel = builder.add_kernel(stage.kernel);
+                dispatches.push(builder.dispatch(kernel, &buffers, grid));
+            }
+            builder.program(phase, dispatches);
         }
         let weights = Weights::default();
         let options = LoadOptions::default();

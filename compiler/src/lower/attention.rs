@@ -15,10 +15,11 @@ pub fn lower(
     region: &Region,
     value: ValueId,
 ) -> Result<Launch, CompileError> {
-    let (kernel, choice) = kernel_of(context, value)?;
+    let (mut kernel, choice) = kernel_of(context, value)?;
     let operands = Operands::of(context, value);
     let result = region.outputs[0];
     let split = context.splits.get(&result);
+    kernel.halves = context.halves.contains(&result);
     let mut own = super::Bindings::default();
     context.count(RunDim::Tokens, &mut own);
     let mut resources = vec![
@@ -27,7 +28,11 @@ pub fn lower(
         Resource::State(operands.values),
         Resource::Io(IoBuffer::Slots),
         Resource::Io(IoBuffer::Positions),
-        split.map_or(Resource::Value(result), |split| split.partials(result)),
+        match split {
+            Some(split) => split.partials(result),
+            None if kernel.halves => Resource::Halves(result),
+            None => Resource::Value(result),
+        },
     ];
     let scales = kernel.scales().into_iter();
     let states = scales.map(|(_, keys)| if keys { operands.keys } else { operands.values });
@@ -38,7 +43,8 @@ pub fn lower(
     let [heads, key_size, value_size] =
         [kernel.heads, kernel.key_size, kernel.value_size].map(u64::from);
     let width = heads * (key_size + value_size);
-    let left = split.map_or(4 * heads * value_size, |split| split.split.bytes());
+    let whole = context.element_bytes(result) * heads * value_size;
+    let left = split.map_or(whole, |split| split.split.bytes());
     Ok(Launch {
         shader: kernel.shader(),
         bindings,
@@ -146,6 +152,7 @@ pub fn kernel_of(
         key_format: context.state_format(operands.keys),
         value_format: context.state_format(operands.values),
         count,
+        halves: false,
         extra: own.declared(),
         shape,
     };

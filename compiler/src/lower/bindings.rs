@@ -9,6 +9,8 @@ use quarrel_kernels::shader::Binding;
 pub enum Resource {
     /// A value in memory.
     Value(ValueId),
+    /// A value in memory in F16: see [`super::halves`].
+    Halves(ValueId),
     /// What the workgroups of a split leave of a value.
     Partials {
         value: ValueId,
@@ -66,7 +68,7 @@ impl Bindings {
         }
         let index = self.entries.len();
         let name = match &resource {
-            Resource::Value(_) => format!("value_{index}"),
+            Resource::Value(_) | Resource::Halves(_) => format!("value_{index}"),
             Resource::Partials { .. } => format!("partials_{index}"),
             Resource::Weight(_) => format!("weight_{index}"),
             Resource::State(_) => format!("state_{index}"),

@@ -3,6 +3,7 @@
 mod rotation;
 
 use super::bindings::{Bindings, IoBuffer, Resource};
+use super::halves::Halves;
 use super::split::Splits;
 use super::weights::WeightTable;
 use crate::region::{is_leaf, starts_in_fours, weight_behind};
@@ -31,6 +32,7 @@ pub type Sum<'a> = Box<dyn Fn(&str) -> String + 'a>;
 pub struct Emitter<'a> {
     pub graph: &'a Graph,
     pub splits: &'a Splits,
+    pub halves: &'a Halves,
     pub weights: &'a WeightTable,
     pub options: &'a PlanOptions,
     /// Values computed here rather than read.

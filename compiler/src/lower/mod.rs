@@ -4,6 +4,7 @@ mod attention;
 mod bindings;
 mod blocks;
 mod expression;
+mod halves;
 mod product;
 mod rows;
 mod scan;
@@ -15,6 +16,7 @@ mod variants;
 mod weights;
 
 pub use bindings::{IoBuffer, Resource};
+pub use halves::{Halves, halves};
 pub use split::{Splits, split};
 pub use variants::check_keys;
 pub use weights::WeightTable;
@@ -37,6 +39,8 @@ pub struct Context<'a> {
     pub weights: &'a WeightTable,
     /// Values whose positions are split.
     pub splits: &'a Splits,
+    /// Values that are in memory in F16.
+    pub halves: &'a Halves,
     pub device: &'a DeviceFacts,
     pub options: &'a PlanOptions,
     pub phase: Phase,
@@ -72,7 +76,7 @@ pub struct Launch {
 
 /// Lowers one region for one phase.
 pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileError> {
-    let launch = match &region.anchor {
+    let mut launch = match &region.anchor {
         Anchor::Product(product) => product::lower(context, region, product),
         Anchor::Attention(value) => attention::lower(context, region, *value),
         Anchor::Combine(value) => split::lower_combine(context, *value),
@@ -80,6 +84,7 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
         Anchor::Scan(value) => scan::lower(context, *value),
         Anchor::Rows(_) => rows::lower(context, region),
     }?;
+    launch.note = halves::noted(context, &launch);
     // Matrices in parts may need many.
     let (needs, has) = (launch.bindings.len(), context.device.max_storage_buffers);
     if needs > has as usize {
@@ -101,6 +106,7 @@ impl<'a> Context<'a> {
             graph: self.graph,
             weights: self.weights,
             splits: self.splits,
+            halves: self.halves,
             options: self.options,
             inline,
             marks: marks(self.graph, region),
@@ -137,6 +143,11 @@ impl<'a> Context<'a> {
     /// The row axis of a value; constants have none.
     fn rows(&self, value: ValueId) -> RunDim {
         self.graph.tensor(value).and_then(|t| t.rows).unwrap_or(RunDim::Tokens)
+    }
+
+    /// Bytes of an element of a value in memory.
+    fn element_bytes(&self, value: ValueId) -> u64 {
+        if self.halves.contains(&value) { 2 } else { 4 }
     }
 
     /// How a state is stored.

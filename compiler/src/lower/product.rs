@@ -45,7 +45,12 @@ pub fn lower(
     let tokens = context.count(dim, &mut emitter.bindings);
     let times = experts.map_or(1, |experts| if summed { 1 } else { experts.top });
     let count = if times == 1 { tokens } else { format!("{tokens} * {times}u") };
-    let mut row_program = emit_prologue(&mut emitter, product.x, experts);
+    let by_matrices = matches!(shape.columns, Columns::Matrices(_));
+    let halves = by_matrices && context.halves.contains(&storage(context.graph, product.x));
+    let mut row_program = match halves {
+        true => emit_halves(&mut emitter, product.x),
+        false => emit_prologue(&mut emitter, product.x, experts),
+    };
     let aside = emit_aside(context, &mut emitter, region, &mut row_program);
     let mut kernel = Product {
         shape,
@@ -61,6 +66,7 @@ pub fn lower(
             summed,
         }),
         prologue: row_program,
+        halves,
         staging,
         bindings: Vec::new(),
         functions: String::new(),
@@ -217,6 +223,31 @@ fn common_linears(product: &ProductAnchor) -> u32 {
     counts.fold(1, |multiple, n| {
         (1..=n).map(|k| multiple * k).find(|m| m.is_multiple_of(n)).unwrap_or(multiple * n)
     })
+}
+
+/// What a product by matrices multiplies, where it reads that as it is.
+pub fn read_by_matrices(
+    context: Context<'_>,
+    region: &Region,
+    product: &ProductAnchor,
+) -> Result<Option<ValueId>, CompileError> {
+    let segments = Segments::of(context, product);
+    let dim = context.rows(product.linears().next().unwrap_or(product.x));
+    let needs = needs(context, product, &segments, &members(region, Place::Prologue), dim);
+    let cost = cost(context, region, product, &segments);
+    let ((shape, _), _) =
+        variants::product(context.device, context.options, &needs, &segments.formats, &cost)?;
+    let plain = matches!(shape.columns, Columns::Matrices(_)) && !needs.computed;
+    Ok(plain.then(|| storage(context.graph, product.x)))
+}
+
+/// Emits the row program of an x in F16.
+fn emit_halves(emitter: &mut Emitter<'_>, x: ValueId) -> RowProgram {
+    let home = storage(emitter.graph, x);
+    let vectors = emitter.graph.tensor(home).map_or(0, |t| t.width()) / 4;
+    let four = emitter.half(home, &format!("n * {vectors}u + j"), true);
+    let functions = format!("fn pre(n: u32, j: u32) -> vec4<f16> {{ return {four}; }}\n");
+    RowProgram { functions, wide: true, ..RowProgram::default() }
 }
 
 /// Emits the row program of x.
@@ -393,7 +424,10 @@ fn cost(
                 let partials = context.splits.get(&home).filter(|split| split.in_place);
                 cost.token_bytes += match partials {
                     Some(partials) => partials.split.bytes(),
-                    None => 4 * graph.tensor(home).map_or(0, |t| t.width()),
+                    None => {
+                        let width = graph.tensor(home).map_or(0, |t| t.width());
+                        context.element_bytes(home) * width
+                    }
                 };
             }
         }

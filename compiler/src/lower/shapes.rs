@@ -158,7 +158,7 @@ type Tile = (u32, u32, (u32, u32), u32, u32, u32);
 
 /// Tiles by cooperative matrices, largest first; of tiles that give as many workgroups, those that
 /// are predicted to be faster first.
-const TILES: [Tile; 10] = [
+const TILES: [Tile; 19] = [
     (128, 128, (4, 2), 64, 1, 2),
     (128, 128, (4, 2), 64, 1, 1),
     (128, 256, (2, 4), 32, 1, 2),
@@ -169,6 +169,15 @@ const TILES: [Tile; 10] = [
     (64, 64, (2, 2), 32, 2, 1),
     (32, 64, (1, 4), 32, 2, 2),
     (32, 64, (1, 4), 32, 2, 1),
+    (256, 128, (4, 2), 32, 1, 1),
+    (256, 128, (4, 2), 32, 1, 2),
+    (128, 256, (2, 4), 32, 1, 1),
+    (128, 128, (2, 2), 64, 1, 1),
+    (128, 128, (2, 2), 32, 1, 1),
+    (128, 128, (2, 2), 32, 1, 2),
+    (128, 128, (2, 2), 32, 2, 1),
+    (128, 64, (2, 1), 64, 1, 1),
+    (64, 128, (1, 2), 64, 1, 1),
 ];
 /// The same for up to 32 rows of x: steps are long, because the weights come from memory.
 const TILES_32: [Tile; 5] = [

@@ -205,7 +205,11 @@ impl Emitter<'_> {
         let width = self.graph.tensor(home).map_or(1, |t| t.width());
         let width = if wide { width / 4 } else { width };
         let index = format!("({}) * {width}u + {}", at.row, at.place);
-        self.read(Resource::Value(home), &index, wide)
+        if !self.halves.contains(&home) {
+            return self.read(Resource::Value(home), &index, wide);
+        }
+        let float = if wide { "vec4<f32>" } else { "f32" };
+        format!("{float}({})", self.half(home, &index, wide))
     }
 
     /// Element `index` of an array of F32, or four of them.

@@ -61,19 +61,28 @@ fn store_value(
     let mut body = Body::marked(mark.clone());
     let width = context.graph.tensor(output).map_or(1, |t| t.width());
     let ids = context.graph.tensor(output).is_some_and(|t| t.dtype == DType::U32);
-    let (element, width) = match step {
-        Step::Wide => ("vec4<f32>", width / 4),
+    let halves = emitter.halves.contains(&output);
+    let (element, width) = match (step, halves) {
+        (Step::Wide, false) => ("vec4<f32>", width / 4),
+        (Step::Wide, true) => ("vec4<f16>", width / 4),
         _ if ids => ("u32", width),
-        _ => ("f32", width),
+        (_, false) => ("f32", width),
+        (_, true) => ("f16", width),
     };
+    let resource = if halves { Resource::Halves(output) } else { Resource::Value(output) };
+    let kept = |value: &str| if halves { format!("{element}({value})") } else { value.to_string() };
     let first = at(row, place.to_string());
     let value = emitter.value(&mut body, output, &first, step == Step::Wide);
-    let name = emitter.bindings.name(Resource::Value(output), element, Access::Write);
-    let mut text = format!("    {name}[({row}) * {width}u + {place}] = {value};{mark}\n");
+    let name = emitter.bindings.name(resource, element, Access::Write);
+    let mut text =
+        format!("    {name}[({row}) * {width}u + {place}] = {};{mark}\n", kept(&value));
     if step == Step::Pair {
         let second = at(row, format!("{place} + 1u"));
         let value = emitter.value(&mut body, output, &second, false);
-        text.push_str(&format!("    {name}[({row}) * {width}u + {place} + 1u] = {value};{mark}\n"));
+        text.push_str(&format!(
+            "    {name}[({row}) * {width}u + {place} + 1u] = {};{mark}\n",
+            kept(&value)
+        ));
     }
     body.text + &text
 }

@@ -46,7 +46,7 @@ use crate::weight::TensorInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the plan's data format; a runtime refuses any other.
-pub const PLAN_VERSION: u32 = 4;
+pub const PLAN_VERSION: u32 = 5;
 
 /// A compiled plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -251,6 +251,9 @@ pub struct Io {
     pub step: BufferId,
     /// `f32[max(out_rows, slots), vocabulary]`.
     pub logits: BufferId,
+    /// `u32[max(out_rows, slots), MOST_PARTS, 2]` with [`crate::sampling::MOST_PARTS`]: the largest
+    /// logit of each part of a row, as an integer of the same order, and its token.
+    pub largest: BufferId,
     /// `u32[slots]`: 1 while the slot's sequence goes on. A slot at 0 has its states left alone.
     pub live: BufferId,
     /// [`crate::sampling::SLOT_WORDS`] words a slot: sampling parameters and history.
@@ -386,6 +389,9 @@ pub enum Place {
 pub enum Content {
     /// The rows of value `%n`, of F32 or U32, one after another.
     Value(u32),
+    /// The rows of value `%n`, rounded to F16, one after another: only products by matrices of F16
+    /// read them.
+    Halves(u32),
     /// What the workgroups that share the positions of attention leave of it: rows of
     /// `value size + 4` F32, one for each token, head and split, in this order. A row is the sum of
     /// the split's values, each times the exponential of its score less the split's highest; then

@@ -5,7 +5,7 @@ use super::{
     Plan, Rewind, StepDims,
 };
 use crate::facts::DeviceFacts;
-use crate::sampling::{MAX_STOP_TOKENS, RECORDS, SLOT_WORDS};
+use crate::sampling::{MAX_STOP_TOKENS, MOST_PARTS, RECORDS, SLOT_WORDS};
 use std::collections::HashMap;
 
 /// No device has as much memory: sums of what is smaller stay within 64 bits.
@@ -197,6 +197,7 @@ impl Plan {
             ("rows with logits", io.out_rows, rows),
             ("sizes of a step", io.step, 4),
             ("logits", io.logits, rows * u64::from(self.model.vocabulary)),
+            ("largest logits", io.largest, 2 * rows * u64::from(MOST_PARTS)),
             ("live slots", io.live, slots),
             ("sampling parameters", io.sampler, slots * SLOT_WORDS as u64),
             ("sampled tokens", io.sampled, 4 * slots * u64::from(RECORDS)),

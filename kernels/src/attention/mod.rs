@@ -56,6 +56,8 @@ pub struct AttentionKernel {
     pub value_format: StateFormat,
     /// WGSL expression for the number of tokens.
     pub count: String,
+    /// Whether the result is stored in F16, as only [`Shape::Flash`] does.
+    pub halves: bool,
     /// Bindings besides the kernel's own, which `count` may use.
     pub extra: Vec<Binding>,
     /// How it goes about it.
@@ -99,13 +101,14 @@ impl AttentionKernel {
         };
         let read =
             |name: &str, element| Binding { name: name.into(), element, access: Access::Read };
+        let out = if self.halves { "vec4<f16>" } else { floats(self.value_size) };
         let mut all = vec![
             read("q", floats(self.key_size)),
             read("keys", state(self.key_format, self.key_size)),
             read("values", state(self.value_format, self.value_size)),
             read("slots", "u32"),
             read("positions", "u32"),
-            Binding { name: "out".into(), element: floats(self.value_size), access: Access::Write },
+            Binding { name: "out".into(), element: out, access: Access::Write },
         ];
         all.extend(self.scales().into_iter().map(|(name, _)| read(name, "u32")));
         all.extend(self.extra.iter().cloned());

@@ -28,6 +28,7 @@ fn kernel(size: u32, format: StateFormat, shape: Shape) -> AttentionKernel {
         slots: 2,
         key_format: format,
         value_format: format,
+        halves: false,
         count: "1u".into(),
         extra: vec![],
         shape,

@@ -207,7 +207,8 @@ impl Product {
         let mut text = String::new();
         for set in 0..matrices.ahead {
             for i in 0..self.x_parts(matrices) {
-                let _ = writeln!(text, "    var x_{set}_{i}: vec4<f32>;");
+                let scalar = if self.halves { "f16" } else { "f32" };
+                let _ = writeln!(text, "    var x_{set}_{i}: vec4<{scalar}>;");
             }
             for owner in self.owners() {
                 let chunks = 0..self.chunks_read(owner, w_parts);

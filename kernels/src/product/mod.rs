@@ -42,6 +42,8 @@ pub struct Product {
     pub experts: Option<Experts>,
     /// How x is computed from what is in memory: value function `pre(n, j, s…) -> vec4<f32>`.
     pub prologue: RowProgram,
+    /// Whether `pre` yields `vec4<f16>`, as x is in memory; for [`Columns::Matrices`].
+    pub halves: bool,
     /// Vectors of four of what the first workgroup along the weights stores besides: a function
     /// `aside_I(n, j, s…)` in the prologue each.
     pub aside: Vec<u32>,

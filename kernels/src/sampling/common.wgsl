@@ -1,9 +1,4 @@
-// What both sampling kernels share: reading logits, telling numbers from what is none, and ending a
-// step. The header above declares VOCABULARY, CONTEXT, SLOTS, THREADS, SLOT_WORDS, HISTORY,
-// RECORDS and `words`, which reads four logits as bits.
-
-const GROUPS: u32 = (VOCABULARY + 3u) / 4u;
-const MINUS_INFINITY: u32 = 0xff800000u;
+// What kernels share that end a step.
 
 const LIVE: u32 = 0u;
 const STOPPED: u32 = 1u;
@@ -13,14 +8,6 @@ const CONTEXT_FULL: u32 = 4u;
 
 // Slot, position and whether the slot is live, for all threads.
 var<workgroup> row_facts: vec4<u32>;
-
-// Maps floats to integers of the same order; both zeros are one. Integers, because compilers that
-// assume finite numbers remove tests for NaN.
-fn ordered(bits: vec4<u32>) -> vec4<u32> {
-    let b = select(bits, vec4(0u), bits == vec4(0x80000000u));
-    let signs = bitcast<vec4<u32>>(bitcast<vec4<i32>>(b) >> vec4(31u));
-    return b ^ (signs | vec4(0x80000000u));
-}
 
 // Whether a value is NaN or +infinity. -infinity is a logit that is never chosen.
 fn not_finite(bits: vec4<u32>) -> vec4<bool> {

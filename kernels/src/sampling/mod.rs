@@ -1,6 +1,6 @@
 //! Sampling: a row of logits to the next token, and the inputs of the next step.
 //!
-//! One workgroup handles one row of logits. With `r` the row, `n = out_rows[r]` is the token row it
+//! One workgroup handles one row of logits, but that `largest` shares a row's out among many. With `r` the row, `n = out_rows[r]` is the token row it
 //! belongs to, `slots[n]` its slot and `positions[n]` the position of that token. The kernels write
 //! the slot's record in `sampled`, at the place of its ring that `drawn` counts, and, at index
 //! `slot`, what the decode program reads next, so a plan with one slot goes from prefill to decode,
@@ -8,8 +8,8 @@
 //! time; the host writes their inputs together afterwards, and decode steps follow each other
 //! without it.
 //!
-//! Both kernels bind the buffers that [`buffers`] gives. `greedy` only reads `logits`; `sample`
-//! changes penalised logits and puts them back. Their grid is one workgroup a row: `[R, 1, 1]`.
+//! The greedy program is two dispatches: `largest` finds the largest logit of each part of each row,
+//! `greedy` the largest of these. `sample` changes penalised logits and puts them back.
 //!
 //! # Numerics
 //! Any logit that is NaN or +∞, or all of them −∞, makes the status `NotFinite`; −∞ alone is a
@@ -30,15 +30,17 @@
 
 use crate::template::fill;
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
-use quarrel_ir::plan::{Access, BufferId, Io, Kernel, KernelBinding};
-use quarrel_ir::sampling::{HISTORY, RECORDS, SLOT_WORDS};
+use quarrel_ir::graph::RunDim;
+use quarrel_ir::plan::{Access, BufferId, Extent, Io, Kernel, KernelBinding};
+use quarrel_ir::sampling::{HISTORY, MOST_PARTS, RECORDS, SLOT_WORDS};
 
 /// A binding's name, and the buffer of a plan that it stands for.
 type Bound = (&'static str, fn(&Io) -> BufferId);
 
-/// The kernels' bindings, in order.
-const BINDINGS: [Bound; 11] = [
-    ("logits", |io| io.logits),
+const LOGITS: Bound = ("logits", |io| io.logits);
+const LARGEST: Bound = ("largest", |io| io.largest);
+/// What kernels bind that end a step.
+const ENDING: [Bound; 10] = [
     ("stop", |io| io.stop),
     ("sampler", |io| io.sampler),
     ("tokens", |io| io.tokens),
@@ -51,36 +53,60 @@ const BINDINGS: [Bound; 11] = [
     ("drawn", |io| io.drawn),
 ];
 
-/// The buffers that both kernels bind, whole, in order.
-pub fn buffers(io: &Io) -> [BufferId; 11] {
-    BINDINGS.map(|(_, buffer)| buffer(io))
+/// A dispatch of a sampling program.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Workgroups of a row.
+    pub parts: u32,
+    bound: Vec<Bound>,
 }
 
-/// The two sampling kernels of a plan.
-#[derive(Clone, Debug, PartialEq)]
+impl Stage {
+    /// The buffers that the kernel binds, whole, in order.
+    pub fn buffers(&self, io: &Io) -> Vec<BufferId> {
+        self.bound.iter().map(|(_, buffer)| buffer(io)).collect()
+    }
+
+    /// Workgroups.
+    pub const fn grid(&self) -> [Extent; 3] {
+        let rows = Extent::Tiles { dim: RunDim::OutRows, tile: 1, times: 1 };
+        [rows, Extent::Const(self.parts), Extent::Const(1)]
+    }
+
+    /// Logits of a row that it reads, of `vocabulary`.
+    pub fn logits_read(&self, vocabulary: u32) -> u64 {
+        let reads = self.bound.iter().any(|(name, _)| *name == LOGITS.0);
+        if reads { u64::from(vocabulary) } else { 0 }
+    }
+}
+
+/// The sampling programs of a plan.
+#[derive(Clone, Debug)]
 pub struct SamplingKernels {
     /// Takes the largest logit.
-    pub greedy: Kernel,
+    pub greedy: [Stage; 2],
     /// Draws by the slots' sampling parameters.
-    pub sample: Kernel,
+    pub sample: Stage,
 }
 
 /// The sampling kernels for `vocabulary` logits a row, states of `context` positions and `slots`
 /// slots.
 pub fn kernels(facts: &DeviceFacts, vocabulary: u32, context: u32, slots: u32) -> SamplingKernels {
-    let sizes = Sizes { vocabulary, context, slots };
     // Software devices run the threads of a workgroup one after another. `sample` reduces vectors,
     // which with more threads would fill the workgroup memory that Metal has.
-    let (greedy, sample) = match facts.kind {
-        DeviceKind::Cpu => (256, 256),
-        _ => (1024, 512),
-    };
+    let sample = if facts.kind == DeviceKind::Cpu { 256 } else { 512 };
     let threads = |wanted: u32| {
         let most = wanted.min(facts.max_workgroup_threads).max(1);
         1 << most.ilog2()
     };
+    let of_part = threads(256);
+    // A few loads for each thread of a part.
+    let parts = vocabulary.div_ceil(4).div_ceil(4 * of_part).clamp(1, MOST_PARTS);
+    let sizes = Sizes { vocabulary, context, slots, parts };
     SamplingKernels {
-        greedy: greedy_kernel(&sizes, threads(greedy)),
+        greedy: [largest_kernel(&sizes, of_part), greedy_kernel(&sizes, threads(MOST_PARTS))],
         sample: sample_kernel(&sizes, threads(sample)),
     }
 }
@@ -89,82 +115,120 @@ struct Sizes {
     vocabulary: u32,
     context: u32,
     slots: u32,
+    /// Workgroups of a row that look for its largest logit.
+    parts: u32,
 }
 
-fn greedy_kernel(sizes: &Sizes, threads: u32) -> Kernel {
-    let body = [include_str!("best.wgsl"), include_str!("greedy.wgsl")].concat();
+fn largest_kernel(sizes: &Sizes, threads: u32) -> Stage {
+    let body = [
+        include_str!("ordered.wgsl"),
+        include_str!("best.wgsl"),
+        include_str!("largest.wgsl"),
+    ]
+    .concat();
+    let accesses = vec![(LOGITS, Access::Read), (LARGEST, Access::Write)];
+    stage("largest", accesses, sizes, threads, 8 * threads.div_ceil(4), &body)
+}
+
+fn greedy_kernel(sizes: &Sizes, threads: u32) -> Stage {
+    let body = [
+        include_str!("ordered.wgsl"),
+        include_str!("common.wgsl"),
+        include_str!("best.wgsl"),
+        include_str!("greedy.wgsl"),
+    ]
+    .concat();
     // Two words a subgroup, of at least four threads, for the reduction, and the row's facts.
-    kernel("greedy", Access::Read, sizes, threads, 8 * threads.div_ceil(4) + 16, &body)
+    let bytes = 8 * threads.div_ceil(4) + 16;
+    stage("greedy", ending((LARGEST, Access::Read)), sizes, threads, bytes, &body)
 }
 
-fn sample_kernel(sizes: &Sizes, threads: u32) -> Kernel {
+/// What a kernel binds that ends a step and begins with `first`.
+fn ending(first: (Bound, Access)) -> Vec<(Bound, Access)> {
+    let access = |bound: Bound| match bound.0 {
+        "stop" => Access::Read,
+        _ => Access::Write,
+    };
+    std::iter::once(first).chain(ENDING.map(|bound| (bound, access(bound)))).collect()
+}
+
+fn sample_kernel(sizes: &Sizes, threads: u32) -> Stage {
     // The penalty gives each entry of the history a thread.
     let threads = threads.max(HISTORY as u32);
-    let body = [include_str!("best.wgsl"), include_str!("sample.wgsl")].concat();
+    let body = [
+        include_str!("ordered.wgsl"),
+        include_str!("common.wgsl"),
+        include_str!("best.wgsl"),
+        include_str!("sample.wgsl"),
+    ]
+    .concat();
     let bytes = 8 * threads.div_ceil(4) + 32 * threads + 4 * HISTORY as u32 + 16;
-    kernel("sample", Access::Write, sizes, threads, bytes, &body)
+    stage("sample", ending((LOGITS, Access::Write)), sizes, threads, bytes, &body)
 }
 
-fn kernel(
+fn stage(
     name: &str,
-    logits: Access,
+    bound: Vec<(Bound, Access)>,
     sizes: &Sizes,
     threads: u32,
     workgroup_bytes: u32,
     body: &str,
-) -> Kernel {
-    let bindings: Vec<_> = BINDINGS
-        .into_iter()
-        .map(|(name, _)| KernelBinding {
-            name: name.into(),
-            access: match name {
-                "logits" => logits,
-                "stop" => Access::Read,
-                _ => Access::Write,
-            },
-        })
-        .collect();
+) -> Stage {
     let wide = sizes.vocabulary.is_multiple_of(4);
+    let logits = bound.iter().find(|((name, _), _)| *name == LOGITS.0).map(|(_, access)| *access);
+    let reads = logits.map_or(String::new(), |access| loads(wide, access == Access::Write));
     let wgsl = [
-        declarations(&bindings, wide).as_str(),
+        declarations(&bound, wide).as_str(),
         constants(sizes, threads).as_str(),
-        loads(wide, logits == Access::Write).as_str(),
-        include_str!("common.wgsl"),
+        &reads,
         &fill(body, &[]),
     ]
     .concat();
-    Kernel {
+    let per_load = if wide { 4 } else { 1 };
+    let variant = match logits {
+        Some(_) => format!("{name}, {threads} threads, {per_load} logits a load"),
+        None => format!("{name}, {threads} threads, the largest of {} parts", sizes.parts),
+    };
+    let kernel = Kernel {
         name: name.into(),
         family: "sampling".into(),
-        variant: format!("{name}, {threads} threads, {} logits a load", if wide { 4 } else { 1 }),
+        variant,
         choice: None,
         wgsl,
-        bindings,
+        bindings: bound
+            .iter()
+            .map(|((name, _), access)| KernelBinding { name: (*name).into(), access: *access })
+            .collect(),
         workgroup: threads,
         workgroup_bytes,
-    }
+    };
+    let parts = if name == "largest" { sizes.parts } else { 1 };
+    Stage { kernel, parts, bound: bound.into_iter().map(|(bound, _)| bound).collect() }
 }
 
-fn declarations(bindings: &[KernelBinding], wide: bool) -> String {
-    let declare = |(index, binding): (usize, &KernelBinding)| {
-        let mode = match binding.access {
+fn declarations(bound: &[(Bound, Access)], wide: bool) -> String {
+    let declare = |(index, ((name, _), access)): (usize, &(Bound, Access))| {
+        let mode = match access {
             Access::Read => "read",
             Access::Write => "read_write",
         };
-        let element = if wide && index == 0 { "vec4<u32>" } else { "u32" };
-        let name = &binding.name;
+        let element = match *name {
+            "largest" => "vec2<u32>",
+            "logits" if wide => "vec4<u32>",
+            _ => "u32",
+        };
         format!("@group(0) @binding({index}) var<storage, {mode}> {name}: array<{element}>;\n")
     };
-    bindings.iter().enumerate().map(declare).collect()
+    bound.iter().enumerate().map(declare).collect()
 }
 
 fn constants(sizes: &Sizes, threads: u32) -> String {
-    let Sizes { vocabulary, context, slots } = sizes;
+    let Sizes { vocabulary, context, slots, parts } = sizes;
     format!(
         "\nconst VOCABULARY: u32 = {vocabulary}u;\nconst CONTEXT: u32 = {context}u;\n\
          const SLOTS: u32 = {slots}u;\nconst THREADS: u32 = {threads}u;\n\
          const SLOT_WORDS: u32 = {SLOT_WORDS}u;\nconst HISTORY: u32 = {HISTORY}u;\n\
-         const RECORDS: u32 = {RECORDS}u;\n\n"
+         const RECORDS: u32 = {RECORDS}u;\nconst PARTS: u32 = {parts}u;\nconst MOST_PARTS: u32 = {MOST_PARTS}u;\n\n"
     )
 }
 

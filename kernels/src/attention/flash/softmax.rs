@@ -122,6 +122,7 @@ impl FlashText<'_> {
     /// Adds up the subgroups that share rows, and stores.
     pub(super) fn finish_text(&self) -> String {
         let across = self.flash.subgroups.1;
+        let float = if self.kernel.halves { "vec4<f16>" } else { "vec4<f32>" };
         let mut text = String::new();
         for turn in self.turns() {
             let start = turn.start * self.flash.size / 4;
@@ -159,7 +160,7 @@ impl FlashText<'_> {
                 text,
                 "            if (broken) {{ sum = vec4(bitcast<f32>(0x7fc00000u | tid)); }}\n            \
                  let head = row / SHARE * ALL_HEADS + kv * SHARE + row % SHARE;\n            \
-                 if (row < all) {{ out[head * VALUE4 + {start}u + j] = sum / total; }}\n        }}\n    }}"
+                 if (row < all) {{ out[head * VALUE4 + {start}u + j] = {float}(sum / total); }}\n        }}\n    }}"
             );
         }
         text
