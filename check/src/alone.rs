@@ -46,24 +46,24 @@ fn prepare(
     let count = device.words(&done.step, bound.content)?;
     let words = match (bound.content, bound.access) {
         _ if count == 0 => return Ok(()),
-        (Content::Value(_) | Content::Halves(_) | Content::Partials { .. }, Access::Write) => {
-            vec![POISON; count]
-        }
+        (
+            Content::Value(_)
+            | Content::Halves(_)
+            | Content::Partials { .. }
+            | Content::Shares { .. },
+            Access::Write,
+        ) => vec![POISON; count],
         (Content::Value(value), Access::Read) => {
             words::of_elements(wanted(&device.graph, done, value)?)
         }
-        (Content::Halves(value), Access::Read) => {
-            match wanted(&device.graph, done, value)? {
-                Elements::Floats(floats) => words::of_halves(floats),
-                Elements::Ids(_) => return Err(CheckError::Plan("ids are in F16".into())),
-            }
-        }
+        (Content::Halves(value), Access::Read) => words::of_halves(floats(device, done, value)?),
         (Content::Partials { value, splits }, Access::Read) => {
             let (partials, _) = partials(&device.graph, value, splits)?;
-            match wanted(&device.graph, done, value)? {
-                Elements::Floats(floats) => partials.of(floats),
-                Elements::Ids(_) => return Err(CheckError::Plan("ids are split".into())),
-            }
+            partials.of(floats(device, done, value)?)
+        }
+        (Content::Shares { value, shares }, Access::Read) => {
+            let share = device.share_words(value)?;
+            words::of_shares(floats(device, done, value)?, shares as usize, share)
         }
         (Content::State(state), access) => image(device, steps, done, state, access)?,
         (Content::Weights | Content::Io, _) => return Ok(()),
@@ -89,6 +89,14 @@ fn image(
     }
     let new = if access == Access::Write { first } else { end };
     Ok(rows.image(steps.rows(StateId(state)), new, end))
+}
+
+/// The same of a value that is in memory otherwise than as it is.
+fn floats<'d>(device: &Device<'_>, done: &'d Done, value: u32) -> Result<&'d [f32], CheckError> {
+    match wanted(&device.graph, done, value)? {
+        Elements::Floats(floats) => Ok(floats),
+        Elements::Ids(_) => Err(CheckError::Plan(format!("%{value} is ids and in parts"))),
+    }
 }
 
 /// The reference's elements of a value.

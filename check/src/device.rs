@@ -115,6 +115,13 @@ impl<'a> Device<'a> {
         Ok(self.engine.read(buffer, offset, words)?)
     }
 
+    /// Words of one share of a product's value: rows of the largest step.
+    pub(crate) fn share_words(&self, value: u32) -> Result<usize, CheckError> {
+        let value = known(&self.graph, value)?;
+        let width = self.graph.tensor(value).map_or(0, |tensor| tensor.width());
+        Ok(self.plan().options.step_tokens() as usize * width as usize)
+    }
+
     /// Elements of a value in a step.
     fn elements(&self, step: &Step, value: u32) -> Result<usize, CheckError> {
         let value = known(&self.graph, value)?;
@@ -131,6 +138,7 @@ impl<'a> Device<'a> {
                 let (partials, heads) = partials(&self.graph, value, splits)?;
                 partials.words(heads * self.rows(step, ValueId(value)))
             }
+            Content::Shares { value, shares } => self.share_words(value)? * shares as usize,
             Content::State(state) => {
                 let rows = self.state(state)?;
                 rows.row_words() * rows.shown(step.end()) as usize
@@ -167,6 +175,11 @@ impl<'a> Device<'a> {
                     let elements = self.elements(step, value)?;
                     let halves = words::halves(&words).into_iter().take(elements).collect();
                     Written::Value(known(&self.graph, value)?, Elements::Floats(halves))
+                }
+                Content::Shares { value, .. } => {
+                    let (elements, share) = (self.elements(step, value)?, self.share_words(value)?);
+                    let sums = words::sum_of_shares(&words, elements, share);
+                    Written::Value(known(&self.graph, value)?, Elements::Floats(sums))
                 }
                 Content::Partials { value, splits } => {
                     let (partials, _) = partials(&self.graph, value, splits)?;

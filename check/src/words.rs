@@ -39,6 +39,28 @@ pub(crate) fn halves(words: &[u32]) -> Vec<f32> {
     words.iter().flat_map(|word| [float(*word), float(word >> 16)]).collect()
 }
 
+/// The words of `shares` shares whose sum is `values`, no two alike, each of `share` words; what is
+/// beyond the values is poisoned.
+pub(crate) fn of_shares(values: &[f32], shares: usize, share: usize) -> Vec<u32> {
+    let mut words = vec![POISON; shares * share];
+    for (at, value) in values.iter().enumerate() {
+        let mut left = *value;
+        for own in 0..shares {
+            let part = if own + 1 == shares { left } else { left * 0.75 };
+            left -= part;
+            words[own * share + at] = part.to_bits();
+        }
+    }
+    words
+}
+
+/// The first `elements` sums of shares of `share` words each.
+pub(crate) fn sum_of_shares(words: &[u32], elements: usize, share: usize) -> Vec<f32> {
+    let of = |own: &[u32], at: usize| own.get(at).map_or(f32::NAN, |word| f32::from_bits(*word));
+    let sum = |at: usize| words.chunks(share).map(|own| of(own, at)).sum();
+    (0..elements).map(sum).collect()
+}
+
 /// Extents of what the workgroups of a split leave: see [`quarrel_ir::plan::Content::Partials`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Partials {
@@ -101,6 +123,20 @@ impl Partials {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_add_up_to_what_they_are_of() {
+        let values: Vec<f32> = (0..10).map(|i| (i as f32 - 4.0) / 3.0).collect();
+        for shares in [1, 2, 4] {
+            let words = of_shares(&values, shares, 16);
+            for (found, wanted) in sum_of_shares(&words, 10, 16).iter().zip(&values) {
+                assert!((found - wanted).abs() < 1e-6, "{shares}: {found} and {wanted}");
+            }
+            assert!(sum_of_shares(&words, 11, 16)[10].is_nan());
+        }
+        let halves = [1.0, -0.5, 65504.0];
+        assert_eq!(super::halves(&of_halves(&halves))[..3], halves);
+    }
 
     #[test]
     fn partials_combine_to_what_they_are_of() {

@@ -44,6 +44,16 @@ impl Decisions {
         self.add(rule, pair, false, refusal);
     }
 
+    /// That a kernel no longer computes both, though that was decided.
+    pub fn undo(&mut self, (operand, value): (ValueId, ValueId), rule: &str, refusal: Refusal) {
+        let pair = [operand.0, value.0];
+        for decision in self.list.iter_mut().filter(|decision| decision.taken) {
+            decision.pairs.retain(|known| *known != pair);
+        }
+        self.list.retain(|decision| !decision.pairs.is_empty());
+        self.decline(rule, (operand, value), refusal);
+    }
+
     /// Notes why `rule` did not bring the kernel of `operand` and that of `value` together. It is a
     /// decision if nothing else does: see [`settle`](Decisions::settle).
     pub fn refuse(

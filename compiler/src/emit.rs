@@ -162,7 +162,7 @@ impl<'a> Emission<'a> {
                 let bytes = half_bytes(self.graph, self.options, *value);
                 self.pooled(resource, *value, bytes, assigned)?
             }
-            Resource::Partials { value, bytes, .. } => {
+            Resource::Partials { value, bytes, .. } | Resource::Shares { value, bytes, .. } => {
                 self.pooled(resource, *value, *bytes, assigned)?
             }
         })
@@ -193,6 +193,7 @@ fn content(resource: &Resource) -> Content {
         Resource::Partials { value: ValueId(value), splits, .. } => {
             Content::Partials { value, splits }
         }
+        Resource::Shares { value: ValueId(value), shares, .. } => Content::Shares { value, shares },
         Resource::Weight(_) => Content::Weights,
         Resource::State(StateId(state)) => Content::State(state),
         Resource::Io(_) => Content::Io,

@@ -8,7 +8,7 @@
 //! | fuse | `fuse/` | decides which values a kernel computes together |
 //! | schedule | `schedule.rs` | orders the kernels |
 //! | lay out weights | `lower/weights.rs` | joins, places and packs tensors |
-//! | choose and lower kernels | `lower/` | splits attention over long contexts (`split.rs`), makes each region a kernel |
+//! | choose and lower kernels | `lower/` | splits attention over long contexts (`split.rs`), shares products of few rows (`shares.rs`), makes each region a kernel |
 //! | plan memory | `memory.rs` | gives values buffers |
 //! | emit | `emit.rs` | writes the plan |
 //!
@@ -34,7 +34,7 @@ pub use trace::{Form, Line, Passed};
 use decisions::Decisions;
 use emit::Emission;
 use fuse::Fused;
-use lower::{Context, Halves, Launch, Splits, WeightTable};
+use lower::{Context, Halves, Launch, Shares, Splits, WeightTable};
 use memory::{Assigned, Pool};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, Op, StateFormat, Type, ValueId};
@@ -59,6 +59,7 @@ struct Staged {
     regions: Vec<Region>,
     decisions: Decisions,
     splits: Splits,
+    shares: Shares,
     launches: Vec<Launch>,
     assigned: Assigned,
 }
@@ -66,8 +67,16 @@ struct Staged {
 impl Staged {
     fn of(name: &'static str, phase: Phase, fused: Fused) -> Staged {
         let Fused { regions, decisions } = fused;
-        let (splits, launches, assigned) = (Splits::new(), Vec::new(), Assigned::new());
-        Staged { name, phase, regions, decisions, splits, launches, assigned }
+        Staged {
+            name,
+            phase,
+            regions,
+            decisions,
+            splits: Splits::new(),
+            shares: Shares::new(),
+            launches: Vec::new(),
+            assigned: Assigned::new(),
+        }
     }
 }
 
@@ -117,6 +126,7 @@ pub fn compile_watched(
         weights: &weights,
         splits: &whole,
         halves: &Halves::new(),
+        shares: &Shares::new(),
         device,
         options,
         phase: Phase::Decode,
@@ -174,19 +184,20 @@ fn fused(graph: &Graph, options: &PlanOptions, watch: Watch<'_>) -> [Staged; 2] 
     phases
 }
 
-/// Splits attention, and makes each region a kernel.
+/// Splits attention, shares products, and makes each region a kernel.
 fn lower_all(
     context: Context<'_>,
     phases: &mut [Staged],
     watch: Watch<'_>,
 ) -> Result<(), CompileError> {
-    for Staged { phase, regions, decisions, splits, .. } in &mut *phases {
+    for Staged { phase, regions, decisions, splits, shares, .. } in &mut *phases {
         let context = Context { phase: *phase, ..context };
         (*regions, *splits) = lower::split(context, std::mem::take(regions), decisions)?;
+        (*regions, *shares) = lower::share(context, std::mem::take(regions), decisions)?;
     }
     watch(&|| trace::regions("split", context.graph, phases));
-    for Staged { phase, regions, splits, launches, .. } in &mut *phases {
-        let context = Context { phase: *phase, splits, ..context };
+    for Staged { phase, regions, splits, shares, launches, .. } in &mut *phases {
+        let context = Context { phase: *phase, splits, shares, ..context };
         let halves = lower::halves(context, regions)?;
         let context = Context { halves: &halves, ..context };
         let lowered = regions.iter().map(|region| lower::lower(context, region));

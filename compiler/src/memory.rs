@@ -90,11 +90,12 @@ fn lives(graph: &Graph, options: &PlanOptions, launches: &[Launch], output: Valu
                 Resource::Value(value) if value != output => {
                     (label(graph, value), value_bytes(graph, options, value))
                 }
-                Resource::Halves(value) => {
-                    (label(graph, value), half_bytes(graph, options, value))
-                }
+                Resource::Halves(value) => (label(graph, value), half_bytes(graph, options, value)),
                 Resource::Partials { value, bytes, .. } => {
                     (format!("partials of {}", label(graph, value)), bytes)
+                }
+                Resource::Shares { value, bytes, .. } => {
+                    (format!("shares of {}", label(graph, value)), bytes)
                 }
                 Resource::Value(_) | Resource::Weight(_) | Resource::State(_) | Resource::Io(_) => {
                     continue;

@@ -228,9 +228,12 @@ pub(crate) fn memory(graph: &Graph, phases: &[Staged]) -> Passed {
         let _ = writeln!(text, "{}", staged.name);
         for region in &staged.regions {
             for value in stored(graph, region) {
-                let partials = staged.assigned.iter().find(
-                    |(resource, _)| matches!(resource, Resource::Partials { value: of, .. } if *of == value),
-                );
+                let partials = staged.assigned.iter().find(|(resource, _)| match resource {
+                    Resource::Partials { value: of, .. } | Resource::Shares { value: of, .. } => {
+                        *of == value
+                    }
+                    _ => false,
+                });
                 let whole = [Resource::Value(value), Resource::Halves(value)]
                     .iter()
                     .find_map(|resource| staged.assigned.get_key_value(resource));

@@ -19,6 +19,13 @@ pub enum Resource {
         /// Bytes at the largest step.
         bytes: u64,
     },
+    /// What the workgroups that share the columns of a product leave of its value.
+    Shares {
+        value: ValueId,
+        shares: u32,
+        /// Bytes at the largest step.
+        bytes: u64,
+    },
     /// Part of the packed weights.
     Weight(BufferRange),
     /// A state, all slots.
@@ -70,6 +77,7 @@ impl Bindings {
         let name = match &resource {
             Resource::Value(_) | Resource::Halves(_) => format!("value_{index}"),
             Resource::Partials { .. } => format!("partials_{index}"),
+            Resource::Shares { .. } => format!("shares_{index}"),
             Resource::Weight(_) => format!("weight_{index}"),
             Resource::State(_) => format!("state_{index}"),
             Resource::Io(io) => io.name().to_string(),

@@ -4,6 +4,7 @@ mod rotation;
 
 use super::bindings::{Bindings, IoBuffer, Resource};
 use super::halves::Halves;
+use super::shares::Shares;
 use super::split::Splits;
 use super::weights::WeightTable;
 use crate::region::{is_leaf, starts_in_fours, weight_behind};
@@ -33,6 +34,7 @@ pub struct Emitter<'a> {
     pub graph: &'a Graph,
     pub splits: &'a Splits,
     pub halves: &'a Halves,
+    pub shares: &'a Shares,
     pub weights: &'a WeightTable,
     pub options: &'a PlanOptions,
     /// Values computed here rather than read.

@@ -4,13 +4,14 @@
 use super::attention::kernel_of;
 use super::bindings::Resource;
 use super::expression::Emitter;
-use super::product::read_by_matrices;
+use super::product::shape_of;
 use super::{Context, Launch};
 use crate::error::CompileError;
 use crate::region::{Anchor, Region, is_leaf, label, storage};
 use quarrel_ir::graph::{Op, ValueId};
-use quarrel_ir::plan::{Access};
+use quarrel_ir::plan::Access;
 use quarrel_kernels::attention::Shape;
+use quarrel_kernels::product::Columns;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The values of a program that are kept in F16.
@@ -24,7 +25,9 @@ pub fn halves(context: Context<'_>, regions: &[Region]) -> Result<Halves, Compil
     for region in regions {
         let x = match &region.anchor {
             Anchor::Product(product) if product.experts.is_none() => {
-                read_by_matrices(context, region, product)?
+                let (shape, plain) = shape_of(context, region, product)?;
+                let matrices = plain && matches!(shape.columns, Columns::Matrices(_));
+                matrices.then(|| storage(graph, product.x))
             }
             _ => None,
         };
@@ -47,7 +50,8 @@ pub fn halves(context: Context<'_>, regions: &[Region]) -> Result<Halves, Compil
     for region in regions {
         if writes_halves(context, region)? {
             let own = region.outputs.iter().copied();
-            halves.extend(own.filter(|output| taken.get(output) == Some(&true)));
+            let shared = |output: &ValueId| context.shares.get(output).is_some_and(|n| *n > 1);
+            halves.extend(own.filter(|output| taken.get(output) == Some(&true) && !shared(output)));
         }
     }
     Ok(halves)

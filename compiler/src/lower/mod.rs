@@ -9,6 +9,7 @@ mod product;
 mod rows;
 mod scan;
 mod shapes;
+mod shares;
 mod split;
 mod store;
 mod top_k;
@@ -17,6 +18,7 @@ mod weights;
 
 pub use bindings::{IoBuffer, Resource};
 pub use halves::{Halves, halves};
+pub use shares::{Shares, share};
 pub use split::{Splits, split};
 pub use variants::check_keys;
 pub use weights::WeightTable;
@@ -41,6 +43,8 @@ pub struct Context<'a> {
     pub splits: &'a Splits,
     /// Values that are in memory in F16.
     pub halves: &'a Halves,
+    /// Products whose columns workgroups may share.
+    pub shares: &'a Shares,
     pub device: &'a DeviceFacts,
     pub options: &'a PlanOptions,
     pub phase: Phase,
@@ -107,6 +111,7 @@ impl<'a> Context<'a> {
             weights: self.weights,
             splits: self.splits,
             halves: self.halves,
+            shares: self.shares,
             options: self.options,
             inline,
             marks: marks(self.graph, region),
@@ -145,9 +150,10 @@ impl<'a> Context<'a> {
         self.graph.tensor(value).and_then(|t| t.rows).unwrap_or(RunDim::Tokens)
     }
 
-    /// Bytes of an element of a value in memory.
+    /// Bytes of an element of a value in memory, of all shares together.
     fn element_bytes(&self, value: ValueId) -> u64 {
-        if self.halves.contains(&value) { 2 } else { 4 }
+        let shares = self.shares.get(&value).copied().unwrap_or(1);
+        if self.halves.contains(&value) { 2 } else { 4 * u64::from(shares) }
     }
 
     /// How a state is stored.

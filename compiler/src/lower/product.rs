@@ -11,8 +11,8 @@ use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Op, RopeStyle, RunDim, ValueId, WeightRows};
 use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place, Precision};
 use quarrel_kernels::product::{
-    Columns, Experts, Group, PART_ROWS, Product, Rows, Staging, epilogue_sum, multiplies_integers,
-    segment_prefix,
+    Columns, Experts, Group, PART_ROWS, Product, Rows, Shape, Staging, epilogue_sum,
+    multiplies_integers, segment_prefix,
 };
 use quarrel_kernels::row_program::{RowProgram, parameters};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +81,8 @@ pub fn lower(
         }
         _ => [Extent::Const(kernel.tiles()), along, Extent::Const(1)],
     };
+    let shares = Extent::Const(shape.shares());
+    let grid = [grid[0], grid[1], shares];
     Ok(Launch {
         shader: kernel.shader(),
         bindings: emitter.bindings.declared(),
@@ -135,6 +137,7 @@ fn needs(
         },
         experts: product.experts.is_some(),
         matrices: auto && product.experts.is_none() && !statistics,
+        shared: product.linears().all(|linear| context.shares.contains_key(&linear)),
         integers: auto && segments.formats.iter().all(|format| multiplies_integers(*format)),
         statistics,
     }
@@ -225,20 +228,19 @@ fn common_linears(product: &ProductAnchor) -> u32 {
     })
 }
 
-/// What a product by matrices multiplies, where it reads that as it is.
-pub fn read_by_matrices(
+/// The tile sizes that a product has, and whether it reads what it multiplies as it is.
+pub fn shape_of(
     context: Context<'_>,
     region: &Region,
     product: &ProductAnchor,
-) -> Result<Option<ValueId>, CompileError> {
+) -> Result<(Shape, bool), CompileError> {
     let segments = Segments::of(context, product);
     let dim = context.rows(product.linears().next().unwrap_or(product.x));
     let needs = needs(context, product, &segments, &members(region, Place::Prologue), dim);
     let cost = cost(context, region, product, &segments);
     let ((shape, _), _) =
         variants::product(context.device, context.options, &needs, &segments.formats, &cost)?;
-    let plain = matches!(shape.columns, Columns::Matrices(_)) && !needs.computed;
-    Ok(plain.then(|| storage(context.graph, product.x)))
+    Ok((shape, !needs.computed))
 }
 
 /// Emits the row program of an x in F16.

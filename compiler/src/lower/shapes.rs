@@ -39,6 +39,8 @@ pub struct ProductNeeds {
     pub statistics: bool,
     /// Whether cooperative matrices may be used: they round x to F16 and take no statistics.
     pub matrices: bool,
+    /// Whether several workgroups may share the columns.
+    pub shared: bool,
     /// Whether x may be rounded to integers of 16 bits, to be multiplied with weights that are bytes.
     pub integers: bool,
 }
@@ -156,11 +158,16 @@ const FAR_APART: usize = 16;
 /// workgroup memory holds, and steps that are read ahead.
 type Tile = (u32, u32, (u32, u32), u32, u32, u32);
 
+/// The tile for many rows of weights and long ones: subgroups hold four matrices by four, and fewer of
+/// them more of what a processor has of registers, so that several workgroups run beside each other.
+const LARGE: Tile = (128, 128, (2, 2), 64, 1, 1);
+
 /// Tiles by cooperative matrices, largest first; of tiles that give as many workgroups, those that
 /// are predicted to be faster first.
-const TILES: [Tile; 19] = [
+const TILES: [Tile; 11] = [
     (128, 128, (4, 2), 64, 1, 2),
     (128, 128, (4, 2), 64, 1, 1),
+    LARGE,
     (128, 256, (2, 4), 32, 1, 2),
     (128, 128, (4, 2), 32, 2, 1),
     (128, 128, (4, 2), 32, 1, 2),
@@ -169,15 +176,6 @@ const TILES: [Tile; 19] = [
     (64, 64, (2, 2), 32, 2, 1),
     (32, 64, (1, 4), 32, 2, 2),
     (32, 64, (1, 4), 32, 2, 1),
-    (256, 128, (4, 2), 32, 1, 1),
-    (256, 128, (4, 2), 32, 1, 2),
-    (128, 256, (2, 4), 32, 1, 1),
-    (128, 128, (2, 2), 64, 1, 1),
-    (128, 128, (2, 2), 32, 1, 1),
-    (128, 128, (2, 2), 32, 1, 2),
-    (128, 128, (2, 2), 32, 2, 1),
-    (128, 64, (2, 1), 64, 1, 1),
-    (64, 128, (1, 2), 64, 1, 1),
 ];
 /// The same for up to 32 rows of x: steps are long, because the weights come from memory.
 const TILES_32: [Tile; 5] = [
@@ -197,16 +195,39 @@ const TILES_16: [Tile; 5] = [
     (16, 64, (1, 4), 32, 1, 1),
 ];
 
+/// Workgroups that may share the columns of tiles whose steps are this long, and the fewest columns of
+/// each.
+const SHARES: [u32; 3] = [1, 2, 4];
+const SHARED_DEPTH: u32 = 64;
+const SHARED_COLUMNS: u64 = 1024;
+
+/// Weights from which on [`LARGE`] tiles are faster than others of the size, where rows are long and of
+/// floats; what is unpacked wants more threads. By measurements on an H200.
+const LARGE_WEIGHTS: u64 = 24 << 20;
+
 /// Tile sizes of a product by cooperative matrices, where the device and the product allow them.
 ///
 /// Large tiles read memory less often; small ones give every processor something to do.
 fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape> {
     let fitting = by_matrices(device, needs);
     let groups = |shape: &product::Shape| {
-        u64::from(needs.tokens.div_ceil(shape.tokens)) * needs.rows.div_ceil(shape.tile.into())
+        u64::from(needs.tokens.div_ceil(shape.tokens))
+            * needs.rows.div_ceil(shape.tile.into())
+            * u64::from(shape.shares())
     };
-    let enough = fitting.iter().find(|shape| groups(shape) >= ENOUGH_GROUPS);
-    enough.or(fitting.last()).copied()
+    let many = needs.rows * needs.columns >= LARGE_WEIGHTS;
+    let large = needs.columns >= LONG_X && many && needs.format.is_float();
+    let first = fitting.iter().filter(|shape| large && is_large(shape));
+    let mut all = first.chain(&fitting);
+    let enough = all.find(|shape| groups(shape) >= ENOUGH_GROUPS);
+    enough.or(fitting.iter().rfind(|shape| shape.shares() == 1)).copied()
+}
+
+fn is_large(shape: &product::Shape) -> bool {
+    let (tokens, tile, subgroups, depth, ..) = LARGE;
+    let Columns::Matrices(matrices) = shape.columns else { return false };
+    (shape.tokens, shape.tile, matrices.subgroups, matrices.depth)
+        == (tokens, tile, subgroups, depth)
 }
 
 /// All tile sizes of a product by cooperative matrices that the device and the product allow, the
@@ -214,14 +235,27 @@ fn matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Option<product::Shape
 pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<product::Shape> {
     let subgroup = device.subgroup_size;
     let Some(size) = matrix_size(device).filter(|_| needs.matrices) else { return Vec::new() };
-    let made = |&(tokens, tile, subgroups, depth, buffers, ahead): &Tile| {
+    let made = |&((tokens, tile, subgroups, depth, buffers, ahead), shares): &(Tile, u32)| {
         let held = (tokens / size / subgroups.0, tile / size / subgroups.1);
         let vectors = device.backend == "vulkan";
         let weights_once = needs.tokens > tokens;
-        let matrices =
-            Matrices { size, subgroups, held, depth, buffers, ahead, vectors, weights_once };
+        let matrices = Matrices {
+            size,
+            subgroups,
+            held,
+            depth,
+            buffers,
+            ahead,
+            shares,
+            vectors,
+            weights_once,
+        };
         let threads = subgroups.0 * subgroups.1 * subgroup;
-        let fits = needs.columns.is_multiple_of(u64::from(depth * ahead))
+        let shared = needs.shared
+            && depth == SHARED_DEPTH
+            && needs.columns >= u64::from(shares) * SHARED_COLUMNS;
+        let fits = (shares == 1 || shared)
+            && needs.columns.is_multiple_of(u64::from(depth * ahead * shares))
             && held.0.min(held.1) > 0
             && matrices.divides(threads)
             && tile.is_multiple_of(4 * needs.linears.max(1))
@@ -236,7 +270,8 @@ pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<product::S
         17..=32 => &TILES_32,
         _ => &TILES,
     };
-    tiles.iter().filter_map(made).collect()
+    let all = tiles.iter().flat_map(|tile| SHARES.map(|shares| (*tile, shares)));
+    all.filter_map(|tile| made(&tile)).collect()
 }
 
 /// Rows and columns of the cooperative matrices that kernels use on a device.
@@ -319,12 +354,12 @@ fn gpu_sizes(device: &DeviceFacts, needs: &ProductNeeds) -> (u32, u32) {
     let (long, many) = (needs.columns >= LONG_X, needs.rows >= MANY_WEIGHT_ROWS);
     if integers(device, needs) {
         let rows = if few { 1 } else { 2 };
-        return (if long && many { 4 } else { rows }, 8);
+        let rest = !needs.computed && needs.rows >= REST_ROWS;
+        return (if long && (many || rest) { 4 } else { rows }, 8);
     }
     let rows = match (quantised, needs.computed, long) {
         _ if few => 1,
         (true, ..) if many => 4,
-        (false, true, true) if many => 2,
         (false, true, _) => 1,
         _ => 2,
     };
@@ -340,6 +375,9 @@ fn gpu_sizes(device: &DeviceFacts, needs: &ProductNeeds) -> (u32, u32) {
 /// if they hold several.
 const FEW_WEIGHT_ROWS: u64 = 2048;
 const MANY_WEIGHT_ROWS: u64 = 16384;
+
+/// Rows of weights from which on subgroups hold four of integers where x is read as it is.
+const REST_ROWS: u64 = 4096;
 
 /// Elements from which on x is long.
 const LONG_X: u64 = 4096;

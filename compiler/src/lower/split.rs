@@ -204,6 +204,9 @@ impl Emitter<'_> {
         }
         let width = self.graph.tensor(home).map_or(1, |t| t.width());
         let width = if wide { width / 4 } else { width };
+        if let Some(shares) = self.shared(home) {
+            return self.load_shares(home, shares, at, (width, wide));
+        }
         let index = format!("({}) * {width}u + {}", at.row, at.place);
         if !self.halves.contains(&home) {
             return self.read(Resource::Value(home), &index, wide);

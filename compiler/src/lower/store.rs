@@ -73,14 +73,16 @@ fn store_value(
     let kept = |value: &str| if halves { format!("{element}({value})") } else { value.to_string() };
     let first = at(row, place.to_string());
     let value = emitter.value(&mut body, output, &first, step == Step::Wide);
+    let (resource, stored) = emitter.own_share(output, resource, row);
+
     let name = emitter.bindings.name(resource, element, Access::Write);
     let mut text =
-        format!("    {name}[({row}) * {width}u + {place}] = {};{mark}\n", kept(&value));
+        format!("    {name}[({stored}) * {width}u + {place}] = {};{mark}\n", kept(&value));
     if step == Step::Pair {
         let second = at(row, format!("{place} + 1u"));
         let value = emitter.value(&mut body, output, &second, false);
         text.push_str(&format!(
-            "    {name}[({row}) * {width}u + {place} + 1u] = {};{mark}\n",
+            "    {name}[({stored}) * {width}u + {place} + 1u] = {};{mark}\n",
             kept(&value)
         ));
     }

@@ -403,6 +403,14 @@ pub enum Content {
         /// Workgroups that share the positions of a token and head.
         splits: u32,
     },
+    /// What the workgroups that share the columns of a product leave of its value, which is their sum:
+    /// for each of them a row of F32 for each row of the largest step.
+    Shares {
+        /// The product's value.
+        value: u32,
+        /// Workgroups that share the columns.
+        shares: u32,
+    },
     /// Packed weights.
     Weights,
     /// The rows of the state with this index, all slots.

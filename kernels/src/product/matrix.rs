@@ -25,6 +25,8 @@ pub struct Matrices {
     pub buffers: u32,
     /// Steps that each thread reads ahead into registers: one or two.
     pub ahead: u32,
+    /// Workgroups that share the columns.
+    pub shares: u32,
     /// Whether workgroup memory is declared in vectors of four, which matrices are loaded from on
     /// Vulkan but not on Metal.
     pub vectors: bool,
@@ -86,7 +88,8 @@ impl Product {
     pub(super) fn matrix_text(&self, matrices: Matrices) -> String {
         let threads = self.shape.threads;
         debug_assert!(matrices.divides(threads) && self.prologue.statistics.is_empty());
-        debug_assert!(self.columns.is_multiple_of(matrices.depth * matrices.ahead), "whole rounds");
+        let round = matrices.depth * matrices.ahead * matrices.shares;
+        debug_assert!(self.columns.is_multiple_of(round), "whole rounds");
         let number = |n: u32| n.to_string();
         // Of rows of a step in workgroup memory.
         let elements = |rows: u32| rows * matrices.stride() / 4 * matrices.unit();
@@ -94,13 +97,17 @@ impl Product {
             true => ("group.y", "group.x"),
             false => ("group.x", "group.y"),
         };
+        let (own, share) = match matrices.shares {
+            1 => ("", ""),
+            _ => ("var<private> own_share: u32;\n", "    own_share = group.z;\n"),
+        };
         fill(
             include_str!("matrix.wgsl"),
             &[
                 ("bindings", &declare(&self.bindings)),
                 ("rows", &number(matrices.tokens())),
                 ("tile", &number(matrices.tile())),
-                ("steps", &number(self.columns / matrices.depth)),
+                ("steps", &number(self.columns / matrices.depth / matrices.shares)),
                 ("stride", &number(elements(1))),
                 ("band", &number(matrices.size)),
                 ("halves", if matrices.vectors { "vec4<f16>" } else { "f16" }),
@@ -111,9 +118,10 @@ impl Product {
                 ("sums", &number(matrices.size * matrices.tile())),
                 ("helpers", &self.snippets()),
                 ("weight_rows", &self.rows_text()),
-                ("functions", &format!("{}{}", self.prologue.functions, self.functions)),
+                ("functions", &format!("{own}{}{}", self.prologue.functions, self.functions)),
                 ("threads", &number(threads)),
                 ("count", &self.count),
+                ("share", share),
                 ("tile_id", tile_id),
                 ("rows_id", rows_id),
                 ("places", &self.places_text(matrices)),
@@ -260,6 +268,7 @@ impl Product {
     fn read_text(&self, matrices: Matrices, step: &str, set: u32) -> String {
         let w_parts = self.w_parts(matrices);
         let vectors = matrices.depth / 4;
+        let step = from_start(matrices, step);
         let mut text = format!("        {{\n        let at = {step} * {vectors}u;\n");
         for i in 0..self.x_parts(matrices) {
             let _ = writeln!(text, "        x_{set}_{i} = pre(n_{i}, at + x_at);");
@@ -285,6 +294,7 @@ impl Product {
     fn keep_text(&self, matrices: Matrices, step: &str, into: &str, set: u32) -> String {
         let (x_parts, w_parts) = (self.x_parts(matrices), self.w_parts(matrices));
         let (unit, vectors) = (matrices.unit(), matrices.depth / 4);
+        let step = from_start(matrices, step);
         let mut text = format!(
             "        {{\n        let into = {into};\n        let at = {step} * {vectors}u + w_at;\n"
         );
@@ -340,6 +350,14 @@ impl Product {
             text.push_str("    workgroupBarrier();\n");
         }
         text
+    }
+}
+
+/// Step `step` of a workgroup's share, counted from the first column.
+fn from_start(matrices: Matrices, step: &str) -> String {
+    match matrices.shares {
+        1 => step.to_string(),
+        _ => format!("(own_share * STEPS + {step})"),
     }
 }
 

@@ -29,7 +29,7 @@ var<workgroup> sums: array<f32, {{sums}}>;
 fn main(
 {{entry}}
 ) {
-    let count = {{count}};
+{{share}}    let count = {{count}};
     let tile = {{tile_id}};
     let origin = {{rows_id}} * ROWS;
 {{places}}

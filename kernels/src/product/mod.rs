@@ -92,6 +92,15 @@ pub enum Columns {
 }
 
 impl Shape {
+    /// Workgroups that share the columns, along the grid's last axis. Each has sums of its own, and
+    /// its epilogue stores them by `own_share`, which counts the workgroups.
+    pub const fn shares(&self) -> u32 {
+        match self.columns {
+            Columns::Matrices(matrices) => matrices.shares,
+            _ => 1,
+        }
+    }
+
     /// Whether a chunk's units are unrolled in the text.
     const fn unrolled(&self) -> bool {
         self.tokens * self.rows <= 16
@@ -229,12 +238,17 @@ impl Product {
                 depth,
                 buffers,
                 ahead,
+                shares,
                 ..
             }) => {
                 let twice = if buffers > 1 { " twice" } else { "" };
                 let further = if ahead > 1 { ", 2 steps ahead" } else { "" };
+                let shared = match shares {
+                    1 => String::new(),
+                    _ => format!(", {shares} workgroups share columns"),
+                };
                 format!(
-                    "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth}{twice} a workgroup of {threads}{further}"
+                    "F16 matrices of {size} x {size}, {down} x {across} a subgroup, {tokens} x {tile} x {depth}{twice} a workgroup of {threads}{further}{shared}"
                 )
             }
             _ => format!(

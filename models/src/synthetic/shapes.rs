@@ -56,8 +56,9 @@ const LLAMA: Shape = Shape {
     tied: true,
 };
 
-/// By name: SmolLM2 135M, Llama 3.2 1B, Llama 3 8B, Qwen 3 0.6B, Gemma 3 270M, Granite 3.0 1B-A400M.
-pub(super) const SHAPES: [Shape; 6] = [
+/// By name: SmolLM2 135M, Llama 3.2 1B and 3B, Llama 3 8B, Qwen 3 0.6B and 1.7B, Gemma 3 270M, Granite
+/// 3.0 1B-A400M.
+pub(super) const SHAPES: [Shape; 8] = [
     Shape {
         name: "smollm2-135m",
         layers: 30,
@@ -71,6 +72,7 @@ pub(super) const SHAPES: [Shape; 6] = [
         ..LLAMA
     },
     Shape { name: "llama-1b", layers: 16, width: 2048, ffn: 8192, ..LLAMA },
+    Shape { name: "llama-3b", layers: 28, width: 3072, heads: 24, head: 128, ffn: 8192, ..LLAMA },
     Shape {
         name: "llama-8b",
         layers: 32,
@@ -89,6 +91,19 @@ pub(super) const SHAPES: [Shape; 6] = [
         heads: 16,
         head: 128,
         ffn: 3072,
+        vocabulary: 151_936,
+        context: 40_960,
+        rope_base: 1_000_000.0,
+        ..LLAMA
+    },
+    Shape {
+        name: "qwen3-1.7b",
+        family: Family::Qwen3,
+        layers: 28,
+        width: 2048,
+        heads: 16,
+        head: 128,
+        ffn: 6144,
         vocabulary: 151_936,
         context: 40_960,
         rope_base: 1_000_000.0,

@@ -58,7 +58,7 @@ pub fn product(
         name: name(shape, *staging),
         shape: (*shape, *staging),
         us: predicted_us(device, &launched(needs, cost, shape, *staging)),
-        changes_others: false,
+        changes_others: shape.shares() != usual.0.shares(),
     };
     choose(options, key(needs, formats), all.iter().map(candidate).collect())
 }
@@ -86,9 +86,10 @@ fn name(shape: &Shape, staging: Staging) -> String {
     match columns {
         Columns::Matrices(matrices) => {
             let (down, across) = matrices.subgroups;
-            let Matrices { depth, buffers, ahead, .. } = matrices;
+            let Matrices { depth, buffers, ahead, shares, .. } = matrices;
             let twice = if ahead > 1 { format!("-ahead{ahead}") } else { String::new() };
-            format!("matrices-{tokens}x{tile}x{depth}-{down}x{across}-b{buffers}{twice}")
+            let shared = if shares > 1 { format!("-shares{shares}") } else { String::new() };
+            format!("matrices-{tokens}x{tile}x{depth}-{down}x{across}-b{buffers}{twice}{shared}")
         }
         Columns::Plain => format!("plain-{tokens}x{rows}-{tile}-{threads}"),
         Columns::Across => format!("across-{tokens}x{rows}-{tile}-{threads}"),
@@ -111,7 +112,7 @@ fn launched(needs: &ProductNeeds, cost: &Cost, shape: &Shape, staging: Staging) 
     let work = Work {
         bytes: cost.bytes(tokens, 0),
         flops: cost.flops(tokens, 0),
-        workgroups: needs.rows.div_ceil(tile) * times,
+        workgroups: needs.rows.div_ceil(tile) * times * u64::from(shape.shares()),
     };
     // A chunk is loaded sixteen bytes at a time or less, of each row that is held.
     let chunk = needs.format.packing().bytes(needs.format.packing().chunk as u64).max(1);
