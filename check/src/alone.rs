@@ -46,23 +46,35 @@ fn prepare(
     let count = device.words(&done.step, bound.content)?;
     let words = match (bound.content, bound.access) {
         _ if count == 0 => return Ok(()),
-        (Content::Value(_) | Content::Halves(_) | Content::Partials { .. }, Access::Write) => {
+        (
+            Content::Value(_)
+            | Content::Halves(_)
+            | Content::Partials { .. }
+            | Content::Groups { .. },
+            Access::Write,
+        ) => {
             vec![POISON; count]
         }
         (Content::Value(value), Access::Read) => {
             words::of_elements(wanted(&device.graph, done, value)?)
         }
-        (Content::Halves(value), Access::Read) => {
-            match wanted(&device.graph, done, value)? {
-                Elements::Floats(floats) => words::of_halves(floats),
-                Elements::Ids(_) => return Err(CheckError::Plan("ids are in F16".into())),
-            }
-        }
+        (Content::Halves(value), Access::Read) => match wanted(&device.graph, done, value)? {
+            Elements::Floats(floats) => words::of_halves(floats),
+            Elements::Ids(_) => return Err(CheckError::Plan("ids are in F16".into())),
+        },
         (Content::Partials { value, splits }, Access::Read) => {
             let (partials, _) = partials(&device.graph, value, splits)?;
             match wanted(&device.graph, done, value)? {
                 Elements::Floats(floats) => partials.of(floats),
                 Elements::Ids(_) => return Err(CheckError::Plan("ids are split".into())),
+            }
+        }
+        (Content::Groups { value, groups }, Access::Read) => {
+            match wanted(&device.graph, done, value)? {
+                Elements::Ids(ids) => groups.of(ids),
+                Elements::Floats(_) => {
+                    return Err(CheckError::Plan("rows are listed by what is no id".into()));
+                }
             }
         }
         (Content::State(state), access) => image(device, steps, done, state, access)?,

@@ -72,7 +72,10 @@ impl Surface {
             for bound in bindings(plan, dispatch) {
                 match (bound.content, bound.access) {
                     (
-                        Content::Value(v) | Content::Halves(v) | Content::Partials { value: v, .. },
+                        Content::Value(v)
+                        | Content::Halves(v)
+                        | Content::Partials { value: v, .. }
+                        | Content::Groups { value: v, .. },
                         access,
                     ) => {
                         let set = match access {

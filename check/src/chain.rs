@@ -106,7 +106,10 @@ fn on_device(
         // `index` counts the program's dispatches.
         let dispatch = &program(plan, step.phase)?.dispatches[index];
         let reads = bindings(plan, dispatch).iter().any(|bound| match bound.content {
-            Content::Value(value) | Content::Halves(value) | Content::Partials { value, .. } => {
+            Content::Value(value)
+            | Content::Halves(value)
+            | Content::Partials { value, .. }
+            | Content::Groups { value, .. } => {
                 bound.access == Access::Write && wanted.contains(&ValueId(value))
             }
             _ => false,

@@ -2,7 +2,9 @@
 
 use crate::emit::Emission;
 use quarrel_ir::facts::DeviceFacts;
-use quarrel_ir::plan::{Content, Cost, Dispatch, KernelId, ModelFacts, Phase, PlanOptions, Program};
+use quarrel_ir::plan::{
+    Content, Cost, Dispatch, KernelId, ModelFacts, Phase, PlanOptions, Program,
+};
 use quarrel_kernels::sampling::{self, Stage};
 
 /// The greedy and the sampling program.

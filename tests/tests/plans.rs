@@ -167,6 +167,7 @@ fn check_activations(
         let value = match content {
             Content::Value(value) | Content::Halves(value) => format!("%{value} "),
             Content::Partials { value, .. } => format!("partials of %{value} "),
+            Content::Groups { value, .. } => format!("groups by %{value} "),
             other => panic!("{at}: {tenant:?} is said to be {other:?}"),
         };
         assert!(tenant.value.starts_with(&value), "{content:?} of {tenant:?}");

@@ -9,7 +9,7 @@ use super::{Context, Launch};
 use crate::error::CompileError;
 use crate::region::{Anchor, Region, is_leaf, label, storage};
 use quarrel_ir::graph::{Op, ValueId};
-use quarrel_ir::plan::{Access};
+use quarrel_ir::plan::Access;
 use quarrel_kernels::attention::Shape;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,9 +23,7 @@ pub fn halves(context: Context<'_>, regions: &[Region]) -> Result<Halves, Compil
     let mut taken: BTreeMap<ValueId, bool> = BTreeMap::new();
     for region in regions {
         let x = match &region.anchor {
-            Anchor::Product(product) if product.experts.is_none() => {
-                read_by_matrices(context, region, product)?
-            }
+            Anchor::Product(product) => read_by_matrices(context, region, product)?,
             _ => None,
         };
         for &member in region.members.keys() {
@@ -35,7 +33,7 @@ pub fn halves(context: Context<'_>, regions: &[Region]) -> Result<Halves, Compil
                     continue;
                 }
                 let as_x = match graph.op(member) {
-                    Op::Linear => position == 0,
+                    Op::Linear | Op::ExpertLinear => position == 0,
                     Op::Reshape(_) => true,
                     _ => false,
                 };
@@ -60,7 +58,7 @@ fn writes_halves(context: Context<'_>, region: &Region) -> Result<bool, CompileE
         Anchor::Attention(value) => {
             matches!(kernel_of(context, value)?.0.shape, Shape::Flash(_))
         }
-        Anchor::Combine(_) | Anchor::TopK(_) | Anchor::Scan(_) => false,
+        Anchor::Combine(_) | Anchor::Group(_) | Anchor::TopK(_) | Anchor::Scan(_) => false,
     })
 }
 

@@ -74,8 +74,7 @@ fn store_value(
     let first = at(row, place.to_string());
     let value = emitter.value(&mut body, output, &first, step == Step::Wide);
     let name = emitter.bindings.name(resource, element, Access::Write);
-    let mut text =
-        format!("    {name}[({row}) * {width}u + {place}] = {};{mark}\n", kept(&value));
+    let mut text = format!("    {name}[({row}) * {width}u + {place}] = {};{mark}\n", kept(&value));
     if step == Step::Pair {
         let second = at(row, format!("{place} + 1u"));
         let value = emitter.value(&mut body, output, &second, false);

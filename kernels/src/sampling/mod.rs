@@ -120,12 +120,9 @@ struct Sizes {
 }
 
 fn largest_kernel(sizes: &Sizes, threads: u32) -> Stage {
-    let body = [
-        include_str!("ordered.wgsl"),
-        include_str!("best.wgsl"),
-        include_str!("largest.wgsl"),
-    ]
-    .concat();
+    let body =
+        [include_str!("ordered.wgsl"), include_str!("best.wgsl"), include_str!("largest.wgsl")]
+            .concat();
     let accesses = vec![(LOGITS, Access::Read), (LARGEST, Access::Write)];
     stage("largest", accesses, sizes, threads, 8 * threads.div_ceil(4), &body)
 }
