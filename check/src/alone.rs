@@ -50,7 +50,8 @@ fn prepare(
             Content::Value(_)
             | Content::Halves(_)
             | Content::Partials { .. }
-            | Content::Shares { .. },
+            | Content::Shares { .. }
+            | Content::Groups { .. },
             Access::Write,
         ) => vec![POISON; count],
         (Content::Value(value), Access::Read) => {
@@ -64,6 +65,14 @@ fn prepare(
         (Content::Shares { value, shares }, Access::Read) => {
             let share = device.share_words(value)?;
             words::of_shares(floats(device, done, value)?, shares as usize, share)
+        }
+        (Content::Groups { value, groups }, Access::Read) => {
+            match wanted(&device.graph, done, value)? {
+                Elements::Ids(ids) => groups.of(ids),
+                Elements::Floats(_) => {
+                    return Err(CheckError::Plan("rows are listed by what is no id".into()));
+                }
+            }
         }
         (Content::State(state), access) => image(device, steps, done, state, access)?,
         (Content::Weights | Content::Io, _) => return Ok(()),

@@ -75,7 +75,8 @@ impl Surface {
                         Content::Value(v)
                         | Content::Halves(v)
                         | Content::Partials { value: v, .. }
-                        | Content::Shares { value: v, .. },
+                        | Content::Shares { value: v, .. }
+                        | Content::Groups { value: v, .. },
                         access,
                     ) => {
                         let set = match access {

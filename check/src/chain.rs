@@ -109,7 +109,8 @@ fn on_device(
             Content::Value(value)
             | Content::Halves(value)
             | Content::Partials { value, .. }
-            | Content::Shares { value, .. } => {
+            | Content::Shares { value, .. }
+            | Content::Groups { value, .. } => {
                 bound.access == Access::Write && wanted.contains(&ValueId(value))
             }
             _ => false,

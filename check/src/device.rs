@@ -19,7 +19,7 @@ pub(crate) struct Device<'a> {
 /// What a dispatch has written through one binding.
 #[derive(Clone, Debug)]
 pub(crate) enum Written {
-    /// A value, or what partials combine to.
+    /// A value, what partials combine to, or the ids that rows are listed by.
     Value(ValueId, Elements),
     /// Rows of a state, from the first on.
     State(StateId, Vec<u32>),
@@ -129,7 +129,7 @@ impl<'a> Device<'a> {
         Ok(self.rows(step, value) * width as usize)
     }
 
-    /// Words that a value, partials of it, or the rows of a state up to the step's end take.
+    /// Words that a value, partials of it, a list by it, or the rows of a state up to the step's end take.
     pub(crate) fn words(&self, step: &Step, content: Content) -> Result<usize, CheckError> {
         Ok(match content {
             Content::Value(value) => self.elements(step, value)?,
@@ -139,6 +139,7 @@ impl<'a> Device<'a> {
                 partials.words(heads * self.rows(step, ValueId(value)))
             }
             Content::Shares { value, shares } => self.share_words(value)? * shares as usize,
+            Content::Groups { groups, .. } => groups.words() as usize,
             Content::State(state) => {
                 let rows = self.state(state)?;
                 rows.row_words() * rows.shown(step.end()) as usize
@@ -184,6 +185,11 @@ impl<'a> Device<'a> {
                 Content::Partials { value, splits } => {
                     let (partials, _) = partials(&self.graph, value, splits)?;
                     Written::Value(ValueId(value), Elements::Floats(partials.combine(&words)))
+                }
+                Content::Groups { value, groups } => {
+                    let value = known(&self.graph, value)?;
+                    let rows = self.elements(step, value.0)? as u32;
+                    Written::Value(value, Elements::Ids(groups.ids(&words, rows)))
                 }
                 Content::State(state) => Written::State(StateId(state), words),
                 Content::Weights | Content::Io => continue,

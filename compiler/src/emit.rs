@@ -2,7 +2,7 @@
 
 use crate::error::CompileError;
 use crate::lower::{IoBuffer, Launch, Resource, WeightTable, row_bytes};
-use crate::memory::{Assigned, Pool, half_bytes, value_bytes};
+use crate::memory::{Assigned, Pool, groups_bytes, half_bytes, value_bytes};
 use crate::region::{Region, label, listed};
 use quarrel_ir::graph::{Graph, StateId, ValueId};
 use quarrel_ir::plan::{
@@ -165,6 +165,9 @@ impl<'a> Emission<'a> {
             Resource::Partials { value, bytes, .. } | Resource::Shares { value, bytes, .. } => {
                 self.pooled(resource, *value, *bytes, assigned)?
             }
+            Resource::Groups { ids, groups } => {
+                self.pooled(resource, *ids, groups_bytes(*groups), assigned)?
+            }
         })
     }
 
@@ -194,6 +197,7 @@ fn content(resource: &Resource) -> Content {
             Content::Partials { value, splits }
         }
         Resource::Shares { value: ValueId(value), shares, .. } => Content::Shares { value, shares },
+        Resource::Groups { ids: ValueId(value), groups } => Content::Groups { value, groups },
         Resource::Weight(_) => Content::Weights,
         Resource::State(StateId(state)) => Content::State(state),
         Resource::Io(_) => Content::Io,

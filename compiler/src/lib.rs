@@ -8,7 +8,7 @@
 //! | fuse | `fuse/` | decides which values a kernel computes together |
 //! | schedule | `schedule.rs` | orders the kernels |
 //! | lay out weights | `lower/weights.rs` | joins, places and packs tensors |
-//! | choose and lower kernels | `lower/` | splits attention over long contexts (`split.rs`), shares products of few rows (`shares.rs`), makes each region a kernel |
+//! | choose and lower kernels | `lower/` | splits attention over long contexts (`split.rs`), shares products of few rows (`shares.rs`), lists rows by expert (`group.rs`), makes each region a kernel |
 //! | plan memory | `memory.rs` | gives values buffers |
 //! | emit | `emit.rs` | writes the plan |
 //!
@@ -34,7 +34,7 @@ pub use trace::{Form, Line, Passed};
 use decisions::Decisions;
 use emit::Emission;
 use fuse::Fused;
-use lower::{Context, Halves, Launch, Shares, Splits, WeightTable};
+use lower::{Context, Grouped, Halves, Launch, Shares, Splits, WeightTable};
 use memory::{Assigned, Pool};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, Op, StateFormat, Type, ValueId};
@@ -45,8 +45,8 @@ use region::Region;
 use std::collections::BTreeSet;
 
 /// The passes whose results can be looked at, in order.
-pub const PASSES: [&str; 7] =
-    ["canonicalise", "fuse", "schedule", "weights", "split", "lower", "memory"];
+pub const PASSES: [&str; 8] =
+    ["canonicalise", "fuse", "schedule", "weights", "split", "group", "lower", "memory"];
 
 /// What is told of each pass: it may ask what the pass left.
 pub type Watch<'a> = &'a mut dyn FnMut(&dyn Fn() -> Passed);
@@ -60,6 +60,7 @@ struct Staged {
     decisions: Decisions,
     splits: Splits,
     shares: Shares,
+    grouped: Grouped,
     launches: Vec<Launch>,
     assigned: Assigned,
 }
@@ -74,6 +75,7 @@ impl Staged {
             decisions,
             splits: Splits::new(),
             shares: Shares::new(),
+            grouped: Grouped::new(),
             launches: Vec::new(),
             assigned: Assigned::new(),
         }
@@ -120,11 +122,11 @@ pub fn compile_watched(
     let weights = WeightTable::build(graph, all, options.weights, device)?;
     limits::check_states(graph, device, options)?;
     watch(&|| trace::weights(&weights));
-    let whole = Splits::new();
     let context = Context {
         graph,
         weights: &weights,
-        splits: &whole,
+        splits: &Splits::new(),
+        groups: &Grouped::new(),
         halves: &Halves::new(),
         shares: &Shares::new(),
         device,
@@ -184,7 +186,7 @@ fn fused(graph: &Graph, options: &PlanOptions, watch: Watch<'_>) -> [Staged; 2] 
     phases
 }
 
-/// Splits attention, shares products, and makes each region a kernel.
+/// Splits attention, shares products, groups rows by expert, and makes each region a kernel.
 fn lower_all(
     context: Context<'_>,
     phases: &mut [Staged],
@@ -196,8 +198,13 @@ fn lower_all(
         (*regions, *shares) = lower::share(context, std::mem::take(regions), decisions)?;
     }
     watch(&|| trace::regions("split", context.graph, phases));
-    for Staged { phase, regions, splits, shares, launches, .. } in &mut *phases {
-        let context = Context { phase: *phase, splits, shares, ..context };
+    for Staged { phase, regions, grouped, .. } in &mut *phases {
+        let context = Context { phase: *phase, ..context };
+        (*regions, *grouped) = lower::group(context, std::mem::take(regions));
+    }
+    watch(&|| trace::regions("group", context.graph, phases));
+    for Staged { phase, regions, splits, shares, grouped, launches, .. } in &mut *phases {
+        let context = Context { phase: *phase, splits, shares, groups: grouped, ..context };
         let halves = lower::halves(context, regions)?;
         let context = Context { halves: &halves, ..context };
         let lowered = regions.iter().map(|region| lower::lower(context, region));

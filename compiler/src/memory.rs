@@ -6,7 +6,7 @@
 use crate::lower::{Launch, Resource};
 use crate::region::label;
 use quarrel_ir::graph::{Graph, RunDim, ValueId};
-use quarrel_ir::plan::{Access, PlanOptions, Tenant};
+use quarrel_ir::plan::{Access, Groups, PlanOptions, Tenant};
 use std::collections::HashMap;
 
 /// A buffer of the activation pool.
@@ -26,10 +26,10 @@ pub struct Pool {
     pub buffers: Vec<PoolBuffer>,
 }
 
-/// The buffers of the pool in which a program's values and partials lie.
+/// The buffers of the pool in which a program's values, partials and groups lie.
 pub type Assigned = HashMap<Resource, usize>;
 
-/// First and last launch of each value, or its partials, that is in memory, and its bytes.
+/// First and last launch of each value, its partials or its groups, that is in memory, and its bytes.
 struct Life {
     resource: Resource,
     label: String,
@@ -97,6 +97,9 @@ fn lives(graph: &Graph, options: &PlanOptions, launches: &[Launch], output: Valu
                 Resource::Shares { value, bytes, .. } => {
                     (format!("shares of {}", label(graph, value)), bytes)
                 }
+                Resource::Groups { ids, groups } => {
+                    (format!("groups by {}", label(graph, ids)), groups_bytes(groups))
+                }
                 Resource::Value(_) | Resource::Weight(_) | Resource::State(_) | Resource::Io(_) => {
                     continue;
                 }
@@ -115,6 +118,11 @@ fn lives(graph: &Graph, options: &PlanOptions, launches: &[Launch], output: Valu
 /// Bytes of a value in F16 at the largest step of the plan.
 pub fn half_bytes(graph: &Graph, options: &PlanOptions, value: ValueId) -> u64 {
     (value_bytes(graph, options, value) / 2).next_multiple_of(16)
+}
+
+/// Bytes of a list of rows by expert.
+pub fn groups_bytes(groups: Groups) -> u64 {
+    (4 * u64::from(groups.words())).next_multiple_of(16)
 }
 
 /// Bytes of a value at the largest step of the plan.

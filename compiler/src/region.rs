@@ -29,6 +29,8 @@ pub enum Anchor {
     Attention(ValueId),
     /// What attention over split positions leaves, made one; added when kernels are chosen.
     Combine(ValueId),
+    /// The rows that have chosen each expert, listed by the ids; added when kernels are chosen.
+    Group(ValueId),
     /// The choice of a row's largest elements.
     TopK(ValueId),
     /// A selective state space.

@@ -117,6 +117,7 @@ fn kind(region: &Region) -> &'static str {
         Anchor::Product(_) => "product",
         Anchor::Attention(_) => "attention",
         Anchor::Combine(_) => "combine",
+        Anchor::Group(_) => "groups",
         Anchor::TopK(_) => "top_k",
         Anchor::Scan(_) => "scan",
         Anchor::Rows(_) => "rows",
@@ -131,9 +132,13 @@ pub(crate) fn regions(name: &'static str, graph: &Graph, phases: &[Staged]) -> P
         for region in &staged.regions {
             text += &block(graph, region);
             let called = head(region);
-            if matches!(region.anchor, Anchor::Combine(_)) {
-                let what = label(graph, called);
-                let text = format!("{}: {what} combined in a kernel of its own", staged.name);
+            let own = match region.anchor {
+                Anchor::Combine(_) => Some("combined in a kernel of its own"),
+                Anchor::Group(_) => Some("listed, the rows of each expert together"),
+                _ => None,
+            };
+            if let Some(own) = own {
+                let text = format!("{}: {} {own}", staged.name, label(graph, called));
                 lines.push(Line { layer: graph.node(called).origin.layer, text });
             }
             for (&value, &place) in region.members.iter().filter(|(v, _)| !is_reshape(graph, **v)) {
@@ -218,7 +223,9 @@ pub(crate) fn launches(graph: &Graph, phases: &[Staged]) -> Passed {
 
 /// What a region leaves in memory of the pool.
 fn stored<'a>(graph: &'a Graph, region: &'a Region) -> impl Iterator<Item = ValueId> + 'a {
-    region.outputs.iter().copied().filter(|v| graph.tensor(*v).is_some())
+    // A list of rows is no value.
+    let lists = matches!(region.anchor, Anchor::Group(_));
+    region.outputs.iter().copied().filter(move |v| !lists && graph.tensor(*v).is_some())
 }
 
 /// Where values are.
@@ -227,6 +234,17 @@ pub(crate) fn memory(graph: &Graph, phases: &[Staged]) -> Passed {
     for staged in phases {
         let _ = writeln!(text, "{}", staged.name);
         for region in &staged.regions {
+            if let Anchor::Group(ids) = region.anchor {
+                let list = staged.assigned.iter().find(
+                    |(resource, _)| matches!(resource, Resource::Groups { ids: of, .. } if *of == ids),
+                );
+                let (name, layer) = (label(graph, ids), graph.node(ids).origin.layer);
+                if let Some((_, index)) = list {
+                    let place = format!("groups by {name}: activations {index}");
+                    let _ = writeln!(text, "  {place}");
+                    lines.push(Line { layer, text: format!("{}: {place}", staged.name) });
+                }
+            }
             for value in stored(graph, region) {
                 let partials = staged.assigned.iter().find(|(resource, _)| match resource {
                     Resource::Partials { value: of, .. } | Resource::Shares { value: of, .. } => {

@@ -8,6 +8,7 @@ pub mod attention;
 pub mod check;
 pub mod elementwise;
 pub mod formats;
+pub mod groups;
 pub mod product;
 pub mod row_program;
 pub mod rows;

@@ -168,6 +168,7 @@ fn check_activations(
             Content::Value(value) | Content::Halves(value) => format!("%{value} "),
             Content::Partials { value, .. } => format!("partials of %{value} "),
             Content::Shares { value, .. } => format!("shares of %{value} "),
+            Content::Groups { value, .. } => format!("groups by %{value} "),
             other => panic!("{at}: {tenant:?} is said to be {other:?}"),
         };
         assert!(tenant.value.starts_with(&value), "{content:?} of {tenant:?}");

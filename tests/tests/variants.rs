@@ -129,6 +129,35 @@ fn of_products_by_matrices() {
     assert_eq!(matrices > 3, !gpu().facts().matrix_shapes.is_empty(), "{names:?}");
 }
 
+/// Products of prompts that take the rows of each expert together, by every tile: in F32, and by
+/// matrices, which round to F16, where the device has them.
+#[test]
+fn of_products_with_experts() {
+    let mixture = Little::new(Format::F32, 256)
+        .line("p = softmax(slice(h, 0, 4))")
+        .line("e = top_k(p, 2)")
+        .line("a = silu(expert_linear(h, \"gate\", e)) * expert_linear(h, \"up\", e)")
+        .line("h = h + expert_sum(expert_linear(a, \"down\", e), sum_norm(take(p, e)))")
+        .line("logits = linear(h, \"o\")")
+        .tensor("gate.weight", Format::F16, &[4, 128, 256])
+        .tensor("up.weight", Format::Q4_K, &[4, 128, 256])
+        .tensor("down.weight", Format::Q8_0, &[4, 256, 128])
+        .matrix("o", Format::F32, 24, 256);
+    let matrices = !gpu().facts().matrix_shapes.is_empty();
+    let lanes = Some(gpu().facts().subgroup_size);
+    let parts = [(Phase::Prefill, 90), (Phase::Prefill, 20), (Phase::Decode, 1)];
+    for (discrete, precision, within) in [
+        (None, Precision::F32, WITHIN),
+        (lanes, Precision::F32, WITHIN),
+        (lanes, Precision::Auto, if matrices { 2e-3 } else { WITHIN }),
+    ] {
+        let options = PlanOptions { precision, chunk: 90, out_rows: 90, ..options() };
+        let names = check_all(&mixture, discrete, &options, &parts, within);
+        let by_matrices = names.iter().filter(|name| name.starts_with("matrices-")).count();
+        assert_eq!(by_matrices > 3, matrices && precision == Precision::Auto, "{names:?}");
+    }
+}
+
 /// What was measured is taken where it can be; what belongs to other plans is left out of this one.
 #[test]
 fn measured_ones_are_taken_where_they_can_be() {

@@ -33,6 +33,7 @@ impl Fusion<'_> {
                     "attention: its workgroups share heads and positions, and what they leave may \
                      still be partial",
                 )),
+                Anchor::Group(_) => Err(after("a list of rows, which yields no numbers")),
                 Anchor::Scan(_) => Err(after("a scan: its threads go from token to token")),
                 Anchor::Rows(_) => Err(after("a row kernel: what reads it takes it in")),
             };
@@ -191,6 +192,12 @@ impl Fusion<'_> {
                 "terms that come straight from a product with experts",
             ));
         };
+        if self.many_rows(value) {
+            return Err(Refusal::new(
+                "in prompts a workgroup may take rows of one expert, and not all terms of a token",
+                "decoding, where a workgroup goes through the experts of a token",
+            ));
+        }
         let alone = groups.len() == 1 && groups[0].linears.len() == 1;
         let direct = alone && groups[0].linears[0] == storage(self.graph, operands[0]);
         if !direct || !groups[0].members.is_empty() || experts.sum.is_some() {

@@ -23,7 +23,7 @@ mod rows;
 
 use crate::decisions::Decisions;
 use crate::region::{Anchor, Region, is_leaf, storage};
-use quarrel_ir::graph::{Graph, Op, ValueId};
+use quarrel_ir::graph::{Graph, Op, RunDim, ValueId};
 use quarrel_ir::plan::{Phase, Place, PlanOptions};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,6 +102,12 @@ impl Fusion<'_> {
     /// Whether `value` is to be computed with its operand, whatever it costs.
     fn wants(&self, operand: ValueId, value: ValueId) -> bool {
         self.wanted.contains(&[storage(self.graph, operand).0, value.0])
+    }
+
+    /// Whether a step of this phase has many rows of `value`, all of one sequence.
+    fn many_rows(&self, value: ValueId) -> bool {
+        let out_row = self.graph.tensor(value).is_some_and(|t| t.rows == Some(RunDim::OutRows));
+        self.phase == Phase::Prefill && !(out_row && self.one_out_row)
     }
 
     /// Notes that `value` must be in memory.

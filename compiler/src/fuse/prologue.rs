@@ -4,7 +4,7 @@ use super::epilogue::other_kernel;
 use super::{Fusion, PROLOGUE};
 use crate::decisions::Refusal;
 use crate::region::{Anchor, is_leaf, label, starts_in_fours, storage};
-use quarrel_ir::graph::{Op, RunDim, ValueId};
+use quarrel_ir::graph::{Op, ValueId};
 use quarrel_ir::plan::{Phase, Place};
 use std::collections::BTreeSet;
 
@@ -41,7 +41,11 @@ impl Fusion<'_> {
             match &self.regions[index].anchor {
                 Anchor::Product(product) => self.grow_prologue(index, product.x),
                 Anchor::TopK(ids) => self.pull_scores(index, *ids),
-                Anchor::Attention(_) | Anchor::Combine(_) | Anchor::Scan(_) | Anchor::Rows(_) => {}
+                Anchor::Attention(_)
+                | Anchor::Combine(_)
+                | Anchor::Group(_)
+                | Anchor::Scan(_)
+                | Anchor::Rows(_) => {}
             }
         }
     }
@@ -57,9 +61,8 @@ impl Fusion<'_> {
             pulled = Pulled::default();
             self.pull((x, reader), Into::Prologue, &mut pulled);
         }
-        let out_row = self.graph.tensor(x).is_some_and(|t| t.rows == Some(RunDim::OutRows));
         let many = match self.phase {
-            Phase::Prefill => !(out_row && self.one_out_row),
+            Phase::Prefill => self.many_rows(x),
             _ => self.slots > 1,
         };
         let wanted = self.anchors_of(index, x).any(|linear| self.wants(x, linear));

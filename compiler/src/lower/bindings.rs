@@ -1,7 +1,7 @@
 //! What a kernel's bindings stand for, before buffers are assigned.
 
 use quarrel_ir::graph::{StateId, ValueId};
-use quarrel_ir::plan::{Access, BufferRange};
+use quarrel_ir::plan::{Access, BufferRange, Groups};
 use quarrel_kernels::shader::Binding;
 
 /// What a binding stands for.
@@ -26,6 +26,8 @@ pub enum Resource {
         /// Bytes at the largest step.
         bytes: u64,
     },
+    /// The rows that have chosen each expert, listed.
+    Groups { ids: ValueId, groups: Groups },
     /// Part of the packed weights.
     Weight(BufferRange),
     /// A state, all slots.
@@ -78,6 +80,7 @@ impl Bindings {
             Resource::Value(_) | Resource::Halves(_) => format!("value_{index}"),
             Resource::Partials { .. } => format!("partials_{index}"),
             Resource::Shares { .. } => format!("shares_{index}"),
+            Resource::Groups { .. } => format!("groups_{index}"),
             Resource::Weight(_) => format!("weight_{index}"),
             Resource::State(_) => format!("state_{index}"),
             Resource::Io(io) => io.name().to_string(),

@@ -425,6 +425,8 @@ pub fn can_be_wide(graph: &Graph, inline: &BTreeSet<ValueId>) -> bool {
             start.is_multiple_of(4) && fours(value) && fours(graph.operands(value)[0])
         }
         Op::Input(Input::Tokens) => true,
+        // The weights are taken one by one.
+        Op::ExpertSum => fours(value) && fours(graph.operands(value)[0]),
         _ => {
             fours(value)
                 && graph.operands(value).iter().all(|&o| {

@@ -24,7 +24,7 @@ pub fn halves(context: Context<'_>, regions: &[Region]) -> Result<Halves, Compil
     let mut taken: BTreeMap<ValueId, bool> = BTreeMap::new();
     for region in regions {
         let x = match &region.anchor {
-            Anchor::Product(product) if product.experts.is_none() => {
+            Anchor::Product(product) => {
                 let (shape, plain) = shape_of(context, region, product)?;
                 let matrices = plain && matches!(shape.columns, Columns::Matrices(_));
                 matrices.then(|| storage(graph, product.x))
@@ -38,7 +38,7 @@ pub fn halves(context: Context<'_>, regions: &[Region]) -> Result<Halves, Compil
                     continue;
                 }
                 let as_x = match graph.op(member) {
-                    Op::Linear => position == 0,
+                    Op::Linear | Op::ExpertLinear => position == 0,
                     Op::Reshape(_) => true,
                     _ => false,
                 };
@@ -64,7 +64,7 @@ fn writes_halves(context: Context<'_>, region: &Region) -> Result<bool, CompileE
         Anchor::Attention(value) => {
             matches!(kernel_of(context, value)?.0.shape, Shape::Flash(_))
         }
-        Anchor::Combine(_) | Anchor::TopK(_) | Anchor::Scan(_) => false,
+        Anchor::Combine(_) | Anchor::Group(_) | Anchor::TopK(_) | Anchor::Scan(_) => false,
     })
 }
 

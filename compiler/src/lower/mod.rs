@@ -4,6 +4,7 @@ mod attention;
 mod bindings;
 mod blocks;
 mod expression;
+mod group;
 mod halves;
 mod product;
 mod rows;
@@ -17,6 +18,7 @@ mod variants;
 mod weights;
 
 pub use bindings::{IoBuffer, Resource};
+pub use group::{Grouped, group};
 pub use halves::{Halves, halves};
 pub use shares::{Shares, share};
 pub use split::{Splits, split};
@@ -41,6 +43,8 @@ pub struct Context<'a> {
     pub weights: &'a WeightTable,
     /// Values whose positions are split.
     pub splits: &'a Splits,
+    /// Ids of experts whose rows are listed expert by expert.
+    pub groups: &'a Grouped,
     /// Values that are in memory in F16.
     pub halves: &'a Halves,
     /// Products whose columns workgroups may share.
@@ -84,6 +88,7 @@ pub fn lower(context: Context<'_>, region: &Region) -> Result<Launch, CompileErr
         Anchor::Product(product) => product::lower(context, region, product),
         Anchor::Attention(value) => attention::lower(context, region, *value),
         Anchor::Combine(value) => split::lower_combine(context, *value),
+        Anchor::Group(ids) => group::lower(context, region, *ids),
         Anchor::TopK(value) => top_k::lower(context, region, *value),
         Anchor::Scan(value) => scan::lower(context, *value),
         Anchor::Rows(_) => rows::lower(context, region),

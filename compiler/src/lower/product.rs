@@ -4,14 +4,14 @@ use super::expression::{At, Body, Emitter};
 use super::rows::statistics;
 use super::store::{Step, step_of, store};
 use super::weights::Matrix;
-use super::{Context, Launch, Resource, shapes, variants};
+use super::{Context, Launch, Resource, group, shapes, variants};
 use crate::error::CompileError;
 use crate::region::{ExpertAnchor, ProductAnchor, Region, label, multiplied, storage};
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Op, RopeStyle, RunDim, ValueId, WeightRows};
-use quarrel_ir::plan::{Access, Cost, Extent, Phase, Place, Precision};
+use quarrel_ir::plan::{Access, Cost, Extent, Groups, Phase, Place, Precision};
 use quarrel_kernels::product::{
-    Columns, Experts, Group, PART_ROWS, Product, Rows, Shape, Staging, epilogue_sum,
+    Chosen, Columns, Experts, Group, PART_ROWS, Product, Rows, Shape, Staging, epilogue_sum,
     multiplies_integers, segment_prefix,
 };
 use quarrel_kernels::row_program::{RowProgram, parameters};
@@ -33,6 +33,7 @@ pub fn lower(
     let cost = cost(context, region, product, &segments);
     let ((shape, staging), choice) =
         variants::product(context.device, context.options, &needs, &segments.formats, &cost)?;
+    let groups = experts.and_then(|experts| grouped(context, experts));
     let summed = experts.is_some_and(|experts| experts.sum.is_some());
     // A sum goes through other rows of x for each expert.
     let staging = if summed { Staging::No } else { staging };
@@ -42,13 +43,12 @@ pub fn lower(
             emitter.bindings.add(Resource::Weight(range), binding);
         }
     }
-    let tokens = context.count(dim, &mut emitter.bindings);
     let times = experts.map_or(1, |experts| if summed { 1 } else { experts.top });
-    let count = if times == 1 { tokens } else { format!("{tokens} * {times}u") };
+    let count = count(context, &mut emitter, (dim, times), groups.is_some());
     let by_matrices = matches!(shape.columns, Columns::Matrices(_));
     let halves = by_matrices && context.halves.contains(&storage(context.graph, product.x));
     let mut row_program = match halves {
-        true => emit_halves(&mut emitter, product.x),
+        true => emit_halves(&mut emitter, product.x, experts),
         false => emit_prologue(&mut emitter, product.x, experts),
     };
     let aside = emit_aside(context, &mut emitter, region, &mut row_program);
@@ -60,11 +60,7 @@ pub fn lower(
         words: segments.matrices[0].words,
         groups: Vec::new(),
         aside,
-        experts: experts.map(|experts| Experts {
-            top: experts.top as u32,
-            ids: emitter.bindings.name(Resource::Value(experts.ids), "u32", Access::Read),
-            summed,
-        }),
+        experts: experts.map(|experts| chosen(context, &mut emitter, experts, shape.tokens)),
         prologue: row_program,
         halves,
         staging,
@@ -74,7 +70,11 @@ pub fn lower(
     emit_groups(context, region, product, &segments, &mut emitter, &mut kernel);
     kernel.functions = emitter.helpers.concat() + &kernel.functions;
     kernel.bindings = emitter.bindings.declared();
-    let along = Extent::Tiles { dim, tile: shape.tokens, times: times as u32 };
+    let (tile, times) = (shape.tokens, times as u32);
+    let along = match groups {
+        Some(Groups { experts, .. }) => Extent::Groups { dim, top: times, tile, experts },
+        None => Extent::Tiles { dim, tile, times },
+    };
     let grid = match shape.columns {
         Columns::Matrices(matrices) if matrices.weights_once => {
             [along, Extent::Const(kernel.tiles()), Extent::Const(1)]
@@ -90,8 +90,53 @@ pub fn lower(
         grid,
         cost,
         choice: Some(choice),
-        note: note(staging),
+        note: note(staging).into_iter().chain(group::note(context, product, tile)).reduce(both),
     })
+}
+
+/// The list of the rows of each expert that the product takes its rows from, where it does.
+fn grouped(context: Context<'_>, experts: ExpertAnchor) -> Option<Groups> {
+    context.groups.get(&storage(context.graph, experts.ids)).copied()
+}
+
+/// WGSL for the number of the kernel's rows, `times` for each of `dim`; a list of rows says itself.
+fn count(
+    context: Context<'_>,
+    emitter: &mut Emitter<'_>,
+    (dim, times): (RunDim, u64),
+    listed: bool,
+) -> String {
+    if listed {
+        return String::new();
+    }
+    let tokens = context.count(dim, &mut emitter.bindings);
+    if times == 1 { tokens } else { format!("{tokens} * {times}u") }
+}
+
+/// How the kernel's workgroups, which take `tile` rows, know their experts.
+fn chosen(
+    context: Context<'_>,
+    emitter: &mut Emitter<'_>,
+    experts: ExpertAnchor,
+    tile: u32,
+) -> Experts {
+    let ids = storage(context.graph, experts.ids);
+    let chosen = match context.groups.get(&ids) {
+        Some(&groups) => {
+            let list = Resource::Groups { ids, groups };
+            let name = emitter.bindings.name(list, "u32", Access::Read);
+            Chosen::Grouped { groups: name, table: groups.table(tile) }
+        }
+        None => {
+            let name = emitter.bindings.name(Resource::Value(experts.ids), "u32", Access::Read);
+            Chosen::Alone { ids: name, summed: experts.sum.is_some() }
+        }
+    };
+    Experts { top: experts.top as u32, chosen }
+}
+
+fn both(first: String, second: String) -> String {
+    format!("{first}; {second}")
 }
 
 /// What people are told of how x is staged.
@@ -117,6 +162,9 @@ fn needs(
         || prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
     let statistics = prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_)));
     let auto = context.options.precision == Precision::Auto;
+    let groups = product
+        .experts
+        .and_then(|experts| grouped(context, experts).map(|groups| (groups, experts.top as u32)));
     // A product has a linear, and each linear a matrix and a segment.
     shapes::ProductNeeds {
         format: segments.formats[0],
@@ -129,6 +177,7 @@ fn needs(
             .iter()
             .all(|f| f.packing().chunk == segments.formats[0].packing().chunk),
         tokens: match (context.phase_for(dim), dim) {
+            _ if groups.is_some() => groups.map_or(1, |(groups, _)| groups.rows),
             // Each row has experts of its own, so rows share nothing.
             _ if product.experts.is_some() => 1,
             (Phase::Decode, _) => context.options.slots,
@@ -136,7 +185,8 @@ fn needs(
             _ => context.options.step_tokens(),
         },
         experts: product.experts.is_some(),
-        matrices: auto && product.experts.is_none() && !statistics,
+        groups,
+        matrices: auto && (product.experts.is_none() || groups.is_some()) && !statistics,
         shared: product.linears().all(|linear| context.shares.contains_key(&linear)),
         integers: auto && segments.formats.iter().all(|format| multiplies_integers(*format)),
         statistics,
@@ -244,10 +294,15 @@ pub fn shape_of(
 }
 
 /// Emits the row program of an x in F16.
-fn emit_halves(emitter: &mut Emitter<'_>, x: ValueId) -> RowProgram {
-    let home = storage(emitter.graph, x);
-    let vectors = emitter.graph.tensor(home).map_or(0, |t| t.width()) / 4;
-    let four = emitter.half(home, &format!("n * {vectors}u + j"), true);
+fn emit_halves(emitter: &mut Emitter<'_>, x: ValueId, experts: Option<ExpertAnchor>) -> RowProgram {
+    let dims = emitter.graph.tensor(x).map_or(&[][..], |t| &t.dims);
+    let (row, width) = match (experts, dims) {
+        (Some(_), [_, last]) => ("n".to_string(), *last),
+        (Some(ExpertAnchor { top, .. }), _) => (format!("n / {top}u"), dims.iter().product()),
+        (None, _) => ("n".to_string(), dims.iter().product()),
+    };
+    let index = format!("{row} * {}u + j", width / 4);
+    let four = emitter.half(storage(emitter.graph, x), &index, true);
     let functions = format!("fn pre(n: u32, j: u32) -> vec4<f16> {{ return {four}; }}\n");
     RowProgram { functions, wide: true, ..RowProgram::default() }
 }
@@ -397,7 +452,7 @@ fn emit_share(context: Context<'_>, emitter: &mut Emitter<'_>, kernel: &mut Prod
     ));
 }
 
-/// Packed weights once, but those of experts for each row; x and the epilogue's operands and results
+/// Packed weights once, but those of experts for each row where rows are not grouped; x and the epilogue's operands and results
 /// for each row.
 fn cost(
     context: Context<'_>,
@@ -411,8 +466,12 @@ fn cost(
         // Of experts, those of one token.
         let rows = graph.tensor(linear).map_or(0, |t| t.width());
         let bytes = matrix.format.packing().bytes(rows * matrix.columns);
-        match product.experts {
-            Some(_) => cost.token_bytes += bytes,
+        let groups = product.experts.map(|experts| (experts.top, grouped(context, experts)));
+        match groups {
+            Some((_, None)) => cost.token_bytes += bytes,
+            Some((top, Some(groups))) => {
+                cost.weight_bytes += bytes / top.max(1) * u64::from(groups.experts);
+            }
             None => cost.weight_bytes += bytes,
         }
         cost.token_flops += 2 * rows * matrix.columns;

@@ -4,11 +4,12 @@
 //! and a workgroup is one subgroup. GPUs want enough subgroups to hide latency, so a subgroup holds
 //! few rows when there are few altogether.
 
+pub mod experts;
 pub mod flash;
 
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
-use quarrel_ir::plan::Phase;
+use quarrel_ir::plan::{Groups, Phase};
 use quarrel_kernels::attention::{Quads, Tiles};
 use quarrel_kernels::product::{Columns, Matrices, Staging};
 use quarrel_kernels::{attention, product};
@@ -31,10 +32,12 @@ pub struct ProductNeeds {
     pub computed: bool,
     /// Whether all matrices have chunks of the same length.
     pub same_chunk: bool,
-    /// Most rows of x of a step.
+    /// Most rows of x of a step that share weights, or may.
     pub tokens: u32,
     /// Whether the weights are those of experts.
     pub experts: bool,
+    /// Where rows are grouped by expert: all of them, and those of each token.
+    pub groups: Option<(Groups, u32)>,
     /// Whether the prologue takes sums over rows of x.
     pub statistics: bool,
     /// Whether cooperative matrices may be used: they round x to F16 and take no statistics.
@@ -108,7 +111,8 @@ pub fn product_of(
             return (shape, staged);
         }
     }
-    let across = !needs.statistics && !needs.experts && tokens >= ACROSS;
+    let alone = needs.experts && needs.groups.is_none();
+    let across = !needs.statistics && !alone && tokens >= ACROSS;
     if software && across && tokens.is_multiple_of(threads) {
         return (product::Shape { columns: Columns::Across, ..shape }, Staging::No);
     }
@@ -231,7 +235,7 @@ fn is_large(shape: &product::Shape) -> bool {
 }
 
 /// All tile sizes of a product by cooperative matrices that the device and the product allow, the
-/// largest first.
+/// largest first; of any size for rows that are grouped, as some experts have few.
 pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<product::Shape> {
     let subgroup = device.subgroup_size;
     let Some(size) = matrix_size(device).filter(|_| needs.matrices) else { return Vec::new() };
@@ -265,12 +269,14 @@ pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<product::S
         let shape = product::Shape { tokens, rows: 1, tile, threads, columns };
         fits.then_some(shape)
     };
-    let tiles: &[Tile] = match needs.tokens {
-        0..=16 => &TILES_16,
-        17..=32 => &TILES_32,
-        _ => &TILES,
+    let tiles: &[&[Tile]] = match needs.tokens {
+        _ if needs.groups.is_some() => &[&TILES, &TILES_32, &TILES_16],
+        0..=16 => &[&TILES_16],
+        17..=32 => &[&TILES_32],
+        _ => &[&TILES],
     };
-    let all = tiles.iter().flat_map(|tile| SHARES.map(|shares| (*tile, shares)));
+    let tiles = tiles.iter().copied().flatten();
+    let all = tiles.flat_map(|tile| SHARES.map(|shares| (*tile, shares)));
     all.filter_map(|tile| made(&tile)).collect()
 }
 

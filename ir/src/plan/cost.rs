@@ -1,6 +1,6 @@
 //! What a dispatch moves and computes in a step.
 
-use super::{Dispatch, Extent, StepDims};
+use super::{Dispatch, StepDims};
 use crate::graph::RunDim;
 use serde::{Deserialize, Serialize};
 
@@ -63,10 +63,7 @@ pub struct Work {
 impl Dispatch {
     /// Rows that it computes: those of the logits that are wanted, or one for each token.
     pub fn rows(&self, dims: StepDims) -> u32 {
-        let of_logits = self
-            .grid
-            .iter()
-            .any(|extent| matches!(extent, Extent::Tiles { dim: RunDim::OutRows, .. }));
+        let of_logits = self.grid.iter().any(|extent| extent.dim() == Some(RunDim::OutRows));
         if of_logits { dims.out_rows } else { dims.tokens }
     }
 

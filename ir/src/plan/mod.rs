@@ -16,6 +16,7 @@ mod decision;
 mod diff;
 mod explain;
 mod extent;
+mod groups;
 mod identity;
 mod mark;
 mod predict;
@@ -31,6 +32,7 @@ pub use decision::{Decision, MERGE, Placed};
 pub use diff::{Change as KernelChange, Diff, Figure, FusionChange, Input as DiffInput};
 pub use explain::{Explanation, NameError, Step};
 pub use extent::{Extent, StepDims};
+pub use groups::Groups;
 pub use identity::identity;
 pub use mark::{mark, marked_op};
 pub use predict::{Bound, Prediction, predict};
@@ -410,6 +412,13 @@ pub enum Content {
         value: u32,
         /// Workgroups that share the columns.
         shares: u32,
+    },
+    /// The rows that have chosen each expert, by what value `%n` of U32 says, as [`Groups`] lists them.
+    Groups {
+        /// The ids.
+        value: u32,
+        /// How they lie.
+        groups: Groups,
     },
     /// Packed weights.
     Weights,

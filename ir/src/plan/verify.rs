@@ -265,7 +265,7 @@ impl Plan {
                 return Err(PlanError::Conflict { at, buffer });
             }
         }
-        let whole = |extent: &Extent| !matches!(extent, Extent::Tiles { tile: 0, .. });
+        let whole = |extent: &Extent| extent.tile() > 0;
         if !dispatch.grid.iter().all(whole) {
             return Err(PlanError::Tile { at });
         }

@@ -17,8 +17,8 @@ impl Product {
         let threads = self.shape.threads;
         let mut text = String::new();
         for t in 0..self.shape.held_tokens() {
-            let _ =
-                writeln!(text, "    let n_{t} = min(first + {}u + tid, count - 1u);", t * threads);
+            let row = self.row(&format!("min(first + {}u + tid, count - 1u)", t * threads));
+            let _ = writeln!(text, "    let n_{t} = {row};");
             for (index, vectors) in self.aside.iter().enumerate() {
                 let _ = writeln!(
                     text,

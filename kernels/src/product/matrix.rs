@@ -1,7 +1,7 @@
 //! The variant of a product that multiplies by cooperative matrices, for many rows of x.
 //!
 //! It applies where the device has square matrices of F16 with sums in F32, the columns are whole
-//! steps of [`Matrices::depth`], x needs no statistics and no experts are chosen.
+//! steps of [`Matrices::depth`], x needs no statistics, and rows that have chosen experts are grouped.
 
 use super::{Product, segment_prefix};
 use crate::formats::unit_value;
@@ -116,14 +116,15 @@ impl Product {
                 ("x_halves", &number(matrices.buffers * elements(matrices.tokens()))),
                 ("w_halves", &number(matrices.buffers * elements(matrices.tile()))),
                 ("sums", &number(matrices.size * matrices.tile())),
-                ("helpers", &self.snippets()),
+                ("helpers", &(self.expert_helpers() + &self.snippets())),
                 ("weight_rows", &self.rows_text()),
                 ("functions", &format!("{own}{}{}", self.prologue.functions, self.functions)),
                 ("threads", &number(threads)),
-                ("count", &self.count),
+                ("count", &self.count_text(rows_id)),
                 ("share", share),
                 ("tile_id", tile_id),
-                ("rows_id", rows_id),
+                ("origin", &self.origin_text(rows_id, "ROWS")),
+                ("take_tile", &self.take_tile(rows_id)),
                 ("places", &self.places_text(matrices)),
                 ("aside", &self.matrix_aside_text(matrices)),
                 ("first", &self.first_text(matrices)),
@@ -167,11 +168,8 @@ impl Product {
             across = matrices.subgroups.1
         );
         for i in 0..x_parts {
-            let _ = writeln!(
-                text,
-                "    let n_{i} = min(origin + x_row + {}u, count - 1u);",
-                i * threads / vectors
-            );
+            let at = format!("min(origin + x_row + {}u, count - 1u)", i * threads / vectors);
+            let _ = writeln!(text, "    let n_{i} = {};", self.row(&at));
         }
         let per_row = vectors / w_parts.together;
         let _ = writeln!(text, "    let w_at = tid % {per_row}u * {}u;", w_parts.together);

@@ -31,7 +31,8 @@ fn main(
 ) {
 {{share}}    let count = {{count}};
     let tile = {{tile_id}};
-    let origin = {{rows_id}} * ROWS;
+    let origin = {{origin}};
+{{take_tile}}
 {{places}}
 {{aside}}
 {{first}}

@@ -7,6 +7,7 @@
 mod across;
 mod blocks;
 mod fetched;
+mod grouped;
 mod held;
 mod integers;
 mod matrix;
@@ -38,7 +39,7 @@ pub struct Product {
     pub words: Words,
     /// Groups of outputs with the same units.
     pub groups: Vec<Group>,
-    /// Where the weights are those of experts that are chosen on the device; for one row of x.
+    /// Where the weights are those of experts that are chosen on the device.
     pub experts: Option<Experts>,
     /// How x is computed from what is in memory: value function `pre(n, j, s…) -> vec4<f32>`.
     pub prologue: RowProgram,
@@ -159,11 +160,28 @@ pub const PART_ROWS: u32 = 192;
 pub struct Experts {
     /// Ids of each token.
     pub top: u32,
-    /// The binding of the ids, `u32[N, top]`.
-    pub ids: String,
-    /// WGSL function `share(n, t) -> f32`, in [`Product::functions`], that weighs what the experts
-    /// yield, to be summed; without it each is a row of the result.
-    pub summed: bool,
+    /// How a workgroup knows its expert.
+    pub chosen: Chosen,
+}
+
+/// How the rows of a product with experts are shared out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// A workgroup takes one row, for shapes of one row of x.
+    Alone {
+        /// The binding of the ids, `u32[N, top]`.
+        ids: String,
+        /// WGSL function `share(n, t) -> f32`, in [`Product::functions`], that weighs what the
+        /// experts yield, to be summed; without it each is a row of the result.
+        summed: bool,
+    },
+    /// A workgroup takes a tile of rows that have chosen the same expert.
+    Grouped {
+        /// The binding of the list, as [`quarrel_ir::plan::Groups`] describes it.
+        groups: String,
+        /// The first word of the table of tiles of [`Shape::tokens`] rows.
+        table: u32,
+    },
 }
 
 /// The order in which units lie in tiles, so that units that need each other share a workgroup.

@@ -20,7 +20,8 @@ fn main(
 ) {
     let count = {{count}};
     let tile = group.x;
-    let first = group.y * TOKENS;
+    let first = {{origin}};
+{{take_tile}}
 {{ahead}}
 {{prologue}}
 {{blocks_text}}

@@ -1,7 +1,7 @@
 //! The text of a product kernel: what fills the template's holes. The loop over the columns is in
 //! `blocks.rs`, which rows of the weights a tile takes in `rows.rs`.
 
-use super::{Columns, Experts, PART_ROWS, Product, Staging, segment_prefix};
+use super::{Chosen, Columns, Experts, PART_ROWS, Product, Staging, segment_prefix};
 use crate::formats::snippet;
 use crate::shader::declare;
 use crate::template::fill;
@@ -21,7 +21,8 @@ impl Experts {
     /// Statements that choose the expert; with a sum, the head of the loop over the experts, whose
     /// parts of each sum the same lane adds up in order.
     fn open_text(&self) -> String {
-        let Experts { top, ids, summed } = self;
+        let top = self.top;
+        let Chosen::Alone { ids, summed } = &self.chosen else { return String::new() };
         match summed {
             false => format!("    let n_0 = min(first, count - 1u);\n    expert = {ids}[n_0];\n"),
             true => format!(
@@ -46,15 +47,12 @@ impl Product {
             }
             _ => self.stage_text(),
         };
-        let mut helpers = if self.experts.is_some() {
-            "var<private> expert: u32;\n".to_string()
-        } else {
-            String::new()
-        };
+        let mut helpers = self.expert_helpers();
         helpers += &self.prologue.reductions(shape.threads);
         helpers += &self.snippets();
         let functions = format!("{}{}", self.prologue.functions, self.functions);
         let number = |n: u32| n.to_string();
+        let origin = self.origin_text("group.y", "TOKENS");
         fill(
             include_str!("product.wgsl"),
             &[
@@ -69,13 +67,15 @@ impl Product {
                 ("rows", &self.rows_text()),
                 ("functions", &functions),
                 ("threads", &number(shape.threads)),
-                ("count", &self.count),
+                ("count", &self.count_text("group.y")),
+                ("origin", &origin),
+                ("take_tile", &self.take_tile("group.y")),
                 ("prologue", &self.prologue_text()),
                 ("ahead", &self.fetched().map_or(String::new(), |f| self.fetch_text(f))),
                 ("blocks_text", &self.blocks_text()),
                 ("close", if self.is_summed() { "    }" } else { "" }),
                 ("meet", &self.meet_text()),
-                ("epilogue", &self.epilogue_text(shape.tokens, "group.y * TOKENS")),
+                ("epilogue", &self.epilogue_text(shape.tokens, &origin)),
             ],
         )
     }
@@ -125,8 +125,9 @@ impl Product {
         }
         for t in 0..tokens {
             let suffix = format!("_{t}");
-            if self.experts.is_none() {
-                let _ = writeln!(text, "    let n_{t} = min(first + {t}u, count - 1u);");
+            if self.experts.is_none() || self.is_grouped() {
+                let row = self.row(&format!("min(first + {t}u, count - 1u)"));
+                let _ = writeln!(text, "    let n_{t} = {row};");
             }
             text.push_str(&self.prologue.statistics_text(
                 &format!("n_{t}"),
@@ -155,7 +156,8 @@ impl Product {
     }
 
     pub(super) fn is_summed(&self) -> bool {
-        self.experts.as_ref().is_some_and(|experts| experts.summed)
+        let chosen = self.experts.as_ref().map(|experts| &experts.chosen);
+        matches!(chosen, Some(Chosen::Alone { summed: true, .. }))
     }
 
     /// The statement that keeps a finished sum.
@@ -232,13 +234,13 @@ impl Product {
             let step = if group.pair { 2 } else { 1 };
             let units = self.units_per_tile(group);
             let per_token = units / step;
-            let total = group.units;
+            let (total, row) = (group.units, self.row("n"));
             format!(
                 "        for (var e = tid; e < {all}u; e += {threads}u) {{\n            \
                  let t = e / {per_token}u;\n            \
                  let n = {origin} + t;\n            \
                  let p = first + (e % {per_token}u) * {step}u;\n            \
-                 if (n < count && p < {total}u) {{ post_{index}(t, n, unit_{index}(p), first); }}\n        }}\n",
+                 if (n < count && p < {total}u) {{ post_{index}(t, {row}, unit_{index}(p), first); }}\n        }}\n",
                 all = tokens * per_token,
             )
         })

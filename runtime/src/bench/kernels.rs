@@ -11,7 +11,7 @@ use super::{At, BenchStep, Program, median, timestamps};
 use crate::engine::Engine;
 use crate::error::RuntimeError;
 use crate::session::Session;
-use quarrel_ir::plan::{BufferRole, Kernel, KernelId, Phase};
+use quarrel_ir::plan::{BufferRole, Content, Dispatch, Kernel, KernelId, Phase};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -206,8 +206,13 @@ fn reads_ids(engine: &Engine, all: &[At], group: &Group) -> bool {
         let at = all.get(*place)?;
         plan.program(at.phase)?.dispatches.get(at.index)
     };
-    let mut ops = group.places.iter().filter_map(dispatch).flat_map(|dispatch| &dispatch.ops);
-    ops.any(|op| matches!(op.op.as_str(), "expert_linear" | "take"))
+    let by_ids = |dispatch: &Dispatch| {
+        let lists = |content: &Content| matches!(content, Content::Groups { .. });
+        let mut ops = dispatch.ops.iter();
+        ops.any(|op| matches!(op.op.as_str(), "expert_linear" | "take"))
+            || dispatch.contents.iter().any(lists)
+    };
+    group.places.iter().filter_map(dispatch).any(by_ids)
 }
 
 /// Microseconds of a submission, and the rounds that were made of it: as many as make it long

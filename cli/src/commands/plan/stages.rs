@@ -27,6 +27,8 @@ pub(super) enum Stage {
     Weights,
     /// The kernels with those that combine split attention
     Split,
+    /// The same with those that list the rows of each expert
+    Group,
     /// The kernels' variants and grids
     #[value(alias = "lowered")]
     Lower,

@@ -3,10 +3,10 @@
 use super::model::{Launched, predicted_us};
 use super::{Candidate, choose};
 use crate::error::CompileError;
-use crate::lower::shapes::{self, ProductNeeds};
+use crate::lower::shapes::{self, ProductNeeds, experts};
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
-use quarrel_ir::plan::{Choice, Cost, PlanOptions, Work};
+use quarrel_ir::plan::{Choice, Cost, Groups, PlanOptions, Work};
 use quarrel_kernels::product::{Columns, Matrices, Shape, Staging};
 
 /// Rows of x and of weights that a subgroup holds, and blocks of such rows of a workgroup, of GPUs:
@@ -32,6 +32,23 @@ pub fn product(
     formats: &[Format],
     cost: &Cost,
 ) -> Result<((Shape, Staging), Choice), CompileError> {
+    let all = match needs.groups {
+        Some((groups, _)) => experts::all(device, needs, groups),
+        None => all(device, needs),
+    };
+    // The kernel that reads shared sums adds them up.
+    let usual = all.first().map_or(1, |(shape, _)| shape.shares());
+    let candidate = |(shape, staging): &(Shape, Staging)| Candidate {
+        name: name(shape, *staging),
+        shape: (*shape, *staging),
+        us: predicted_us(device, &launched(needs, cost, shape, *staging)),
+        changes_others: shape.shares() != usual,
+    };
+    choose(options, key(needs, formats), all.iter().map(candidate).collect())
+}
+
+/// All shapes of a product whose rows are not grouped by expert, the one by rule first.
+fn all(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<(Shape, Staging)> {
     let usual = shapes::product(device, needs);
     let mut all = vec![usual];
     let software = device.kind == DeviceKind::Cpu;
@@ -54,13 +71,7 @@ pub fn product(
     if usual.1 == Staging::Integers {
         all.push(shapes::product(device, &ProductNeeds { integers: false, ..*needs }));
     }
-    let candidate = |(shape, staging): &(Shape, Staging)| Candidate {
-        name: name(shape, *staging),
-        shape: (*shape, *staging),
-        us: predicted_us(device, &launched(needs, cost, shape, *staging)),
-        changes_others: shape.shares() != usual.0.shares(),
-    };
-    choose(options, key(needs, formats), all.iter().map(candidate).collect())
+    all
 }
 
 /// What is computed, for people and files.
@@ -70,11 +81,13 @@ fn key(needs: &ProductNeeds, formats: &[Format]) -> String {
     let mut key =
         format!("product/{}/{}x{}/{}", names.join("+"), needs.rows, needs.columns, needs.tokens);
     let linears = if needs.linears > 1 { format!("x{}", needs.linears) } else { String::new() };
-    let words = [
-        linears.as_str(),
-        if needs.computed { "computed" } else { "" },
-        if needs.experts { "experts" } else { "" },
-    ];
+    let experts = match needs.groups {
+        Some((groups, _)) => format!("{}experts", groups.experts),
+        None if needs.experts => "experts".into(),
+        None => String::new(),
+    };
+    let computed = if needs.computed { "computed" } else { "" };
+    let words = [linears.as_str(), computed, experts.as_str()];
     for word in words.iter().filter(|word| !word.is_empty()) {
         key = key + "/" + word;
     }
@@ -108,10 +121,17 @@ fn name(shape: &Shape, staging: Staging) -> String {
 fn launched(needs: &ProductNeeds, cost: &Cost, shape: &Shape, staging: Staging) -> Launched {
     let tokens = u64::from(needs.tokens);
     let [tile, threads, of_tile] = [shape.tile, shape.threads, shape.tokens].map(u64::from);
-    let times = tokens.div_ceil(of_tile);
+    // Rows that are grouped are several of each token.
+    let (times, steps, matrices) = match needs.groups {
+        Some((Groups { rows, experts }, top)) => {
+            let times = Groups::tiles(rows, shape.tokens, experts);
+            (times.into(), tokens / u64::from(top.max(1)), experts.into())
+        }
+        None => (tokens.div_ceil(of_tile), tokens, 1u64),
+    };
     let work = Work {
-        bytes: cost.bytes(tokens, 0),
-        flops: cost.flops(tokens, 0),
+        bytes: cost.bytes(steps, 0),
+        flops: cost.flops(steps, 0),
         workgroups: needs.rows.div_ceil(tile) * times * u64::from(shape.shares()),
     };
     // A chunk is loaded sixteen bytes at a time or less, of each row that is held.
@@ -130,7 +150,7 @@ fn launched(needs: &ProductNeeds, cost: &Cost, shape: &Shape, staging: Staging) 
         _ => (tile / u64::from(shape.rows.max(1))).max(1),
     };
     let x = work.workgroups * blocks * of_tile * needs.columns * 4;
-    let weights = if times > 1 { cost.weight_bytes * times } else { 0 };
+    let weights = if times > 1 { cost.weight_bytes / matrices.max(1) * times } else { 0 };
     let matrices = matches!(shape.columns, Columns::Matrices(_));
     Launched { work, threads: shape.threads, under_way, again: x + weights, matrices }
 }
