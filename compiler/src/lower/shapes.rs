@@ -199,11 +199,11 @@ const TILES_16: [Tile; 5] = [
     (16, 64, (1, 4), 32, 1, 1),
 ];
 
-/// Workgroups that may share the columns of tiles whose steps are this long, and the fewest columns of
-/// each.
+/// Workgroups that may share the columns of tiles that are so large and whose steps are so long, and the
+/// fewest columns of each.
 const SHARES: [u32; 3] = [1, 2, 4];
-const SHARED_DEPTH: u32 = 64;
-const SHARED_COLUMNS: u64 = 1024;
+const SHARED_TILE: (u32, u32) = (128, 64);
+const SHARED_COLUMNS: u64 = 512;
 
 /// Weights from which on [`LARGE`] tiles are faster than others of the size, where rows are long and of
 /// floats; what is unpacked wants more threads. By measurements on an H200.
@@ -256,7 +256,7 @@ pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<product::S
         };
         let threads = subgroups.0 * subgroups.1 * subgroup;
         let shared = needs.shared
-            && depth == SHARED_DEPTH
+            && (tile, depth) == SHARED_TILE
             && needs.columns >= u64::from(shares) * SHARED_COLUMNS;
         let fits = (shares == 1 || shared)
             && needs.columns.is_multiple_of(u64::from(depth * ahead * shares))
