@@ -11,11 +11,12 @@ use quarrel_ir::format::Format;
 use quarrel_ir::plan::{
     Access, BufferRange, Content, Dispatch, Groups, Phase, Plan, PlanOptions, Precision, StepDims,
 };
+use quarrel_kernels::check;
 use quarrel_tests::differ::{Runner, gpu};
 use quarrel_tests::facts;
 use quarrel_tests::feed::{Part, chunks, plan_for, plan_logits, reference_logits, tokens, worst};
 use quarrel_tests::little::{Little, VOCABULARY};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Relative L2 distance of what is computed in F32, as in the suite of kernels.
 const WITHIN: f64 = 1e-5;
@@ -231,6 +232,37 @@ fn few_rows_are_taken_one_by_one() {
                 false => dispatch.reason.contains("each workgroup takes one row with its expert"),
             });
             assert_eq!(said.count(), 2, "chunks of {chunk} on {}", device.name);
+        }
+    }
+}
+
+/// The texts of all tiles, for devices that need not be present.
+#[test]
+fn texts_of_every_tile_are_valid() {
+    let mixture = Mixture { experts: 8, top: 2, width: 256, inner: 256, format: Format::Q4_K };
+    let graph = mixture.little().graph();
+    for device in [facts::nvidia(), facts::apple(), facts::llvmpipe()] {
+        let precision = Precision::Auto;
+        let options = PlanOptions { precision, ..options(512) };
+        let plan = compile(&graph, &device, &options).unwrap();
+        let choices = plan.kernels.iter().filter_map(|kernel| kernel.choice.as_ref());
+        let grouped = choices.filter(|choice| choice.key.ends_with("/8experts"));
+        let grouped: BTreeMap<_, _> = grouped.map(|choice| (choice.key.clone(), choice)).collect();
+        assert_eq!(grouped.len(), 2, "{:?} on {}", grouped.keys(), device.name);
+        let most = grouped.values().map(|choice| choice.alternatives.len()).max().unwrap();
+        assert!(most > 2, "{grouped:?}");
+        for number in 0..most {
+            let asked = grouped.iter().map(|(key, choice)| {
+                let last = choice.alternatives.len() - 1;
+                (key.clone(), choice.alternatives[number.min(last)].name.clone())
+            });
+            let options = PlanOptions { choices: asked.collect(), ..options.clone() };
+            let plan = compile(&graph, &device, &options).unwrap();
+            for kernel in &plan.kernels {
+                let at = format!("{} ({}) on {}", kernel.name, kernel.variant, device.name);
+                check::metal(&kernel.wgsl).unwrap_or_else(|error| panic!("{at}: {error}"));
+                check::spirv(&kernel.wgsl).unwrap_or_else(|error| panic!("{at}: {error}"));
+            }
         }
     }
 }

@@ -7,8 +7,9 @@ use crate::error::CompileError;
 use crate::region::{Anchor, ExpertAnchor, ProductAnchor, Region, label, storage};
 use quarrel_ir::facts::DeviceKind;
 use quarrel_ir::graph::{Graph, RunDim, ValueId};
-use quarrel_ir::plan::{Cost, Extent, Groups, Phase};
+use quarrel_ir::plan::{Access, Cost, Extent, Groups, Phase};
 use quarrel_kernels::groups::GroupRows;
+use quarrel_kernels::product::{Chosen, Experts};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The choices of experts whose rows are listed, by the ids in memory.
@@ -85,12 +86,38 @@ fn may_group(context: Context<'_>, experts: ExpertAnchor, groups: Groups) -> boo
         && shapes::experts::pays(groups)
 }
 
+/// The list of the rows of each expert that the product takes its rows from, where it does.
+pub fn grouped(context: Context<'_>, experts: ExpertAnchor) -> Option<Groups> {
+    context.groups.get(&storage(context.graph, experts.ids)).copied()
+}
+
+/// How the kernel's workgroups, which take `tile` rows, know their experts.
+pub fn chosen(
+    context: Context<'_>,
+    emitter: &mut Emitter<'_>,
+    experts: ExpertAnchor,
+    tile: u32,
+) -> Experts {
+    let ids = storage(context.graph, experts.ids);
+    let chosen = match context.groups.get(&ids) {
+        Some(&groups) => {
+            let list = Resource::Groups { ids, groups };
+            let name = emitter.bindings.name(list, "u32", Access::Read);
+            Chosen::Grouped { groups: name, table: groups.table(tile) }
+        }
+        None => {
+            let name = emitter.bindings.name(Resource::Value(experts.ids), "u32", Access::Read);
+            Chosen::Alone { ids: name, summed: experts.sum.is_some() }
+        }
+    };
+    Experts { top: experts.top as u32, chosen }
+}
+
 /// What people are told of how a product of a prompt takes the rows of its experts.
 pub fn note(context: Context<'_>, product: &ProductAnchor, tile: u32) -> Option<String> {
     let (experts, groups) = rows(context, product)?;
     let Groups { rows, experts: number } = groups;
-    let ids = storage(context.graph, experts.ids);
-    if context.groups.contains_key(&ids) {
+    if grouped(context, experts).is_some() {
         return Some(format!(
             "a workgroup takes up to {tile} rows of one expert, whose weights it reads once: a step \
              has up to {rows} rows for {number} experts"

@@ -9,10 +9,10 @@ use crate::error::CompileError;
 use crate::region::{ExpertAnchor, ProductAnchor, Region, label, multiplied, storage};
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Op, RopeStyle, RunDim, ValueId, WeightRows};
-use quarrel_ir::plan::{Access, Cost, Extent, Groups, Phase, Place, Precision};
+use quarrel_ir::plan::{Cost, Extent, Groups, Phase, Place, Precision};
 use quarrel_kernels::product::{
-    Chosen, Columns, Experts, Group, PART_ROWS, Product, Rows, Shape, Staging, epilogue_sum,
-    multiplies_integers, segment_prefix,
+    Columns, Group, PART_ROWS, Product, Rows, Shape, Staging, epilogue_sum, multiplies_integers,
+    segment_prefix,
 };
 use quarrel_kernels::row_program::{RowProgram, parameters};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +33,7 @@ pub fn lower(
     let cost = cost(context, region, product, &segments);
     let ((shape, staging), choice) =
         variants::product(context.device, context.options, &needs, &segments.formats, &cost)?;
-    let groups = experts.and_then(|experts| grouped(context, experts));
+    let groups = experts.and_then(|experts| group::grouped(context, experts));
     let summed = experts.is_some_and(|experts| experts.sum.is_some());
     // A sum goes through other rows of x for each expert.
     let staging = if summed { Staging::No } else { staging };
@@ -60,7 +60,7 @@ pub fn lower(
         words: segments.matrices[0].words,
         groups: Vec::new(),
         aside,
-        experts: experts.map(|experts| chosen(context, &mut emitter, experts, shape.tokens)),
+        experts: experts.map(|experts| group::chosen(context, &mut emitter, experts, shape.tokens)),
         prologue: row_program,
         halves,
         staging,
@@ -94,11 +94,6 @@ pub fn lower(
     })
 }
 
-/// The list of the rows of each expert that the product takes its rows from, where it does.
-fn grouped(context: Context<'_>, experts: ExpertAnchor) -> Option<Groups> {
-    context.groups.get(&storage(context.graph, experts.ids)).copied()
-}
-
 /// WGSL for the number of the kernel's rows, `times` for each of `dim`; a list of rows says itself.
 fn count(
     context: Context<'_>,
@@ -111,28 +106,6 @@ fn count(
     }
     let tokens = context.count(dim, &mut emitter.bindings);
     if times == 1 { tokens } else { format!("{tokens} * {times}u") }
-}
-
-/// How the kernel's workgroups, which take `tile` rows, know their experts.
-fn chosen(
-    context: Context<'_>,
-    emitter: &mut Emitter<'_>,
-    experts: ExpertAnchor,
-    tile: u32,
-) -> Experts {
-    let ids = storage(context.graph, experts.ids);
-    let chosen = match context.groups.get(&ids) {
-        Some(&groups) => {
-            let list = Resource::Groups { ids, groups };
-            let name = emitter.bindings.name(list, "u32", Access::Read);
-            Chosen::Grouped { groups: name, table: groups.table(tile) }
-        }
-        None => {
-            let name = emitter.bindings.name(Resource::Value(experts.ids), "u32", Access::Read);
-            Chosen::Alone { ids: name, summed: experts.sum.is_some() }
-        }
-    };
-    Experts { top: experts.top as u32, chosen }
 }
 
 fn both(first: String, second: String) -> String {
@@ -162,9 +135,9 @@ fn needs(
         || prologue.iter().any(|v| !matches!(context.graph.op(*v), Op::Reshape(_)));
     let statistics = prologue.iter().any(|v| matches!(context.graph.op(*v), Op::Normalize(_)));
     let auto = context.options.precision == Precision::Auto;
-    let groups = product
-        .experts
-        .and_then(|experts| grouped(context, experts).map(|groups| (groups, experts.top as u32)));
+    let groups = product.experts.and_then(|experts| {
+        group::grouped(context, experts).map(|groups| (groups, experts.top as u32))
+    });
     // A product has a linear, and each linear a matrix and a segment.
     shapes::ProductNeeds {
         format: segments.formats[0],
@@ -466,7 +439,7 @@ fn cost(
         // Of experts, those of one token.
         let rows = graph.tensor(linear).map_or(0, |t| t.width());
         let bytes = matrix.format.packing().bytes(rows * matrix.columns);
-        let groups = product.experts.map(|experts| (experts.top, grouped(context, experts)));
+        let groups = product.experts.map(|experts| (experts.top, group::grouped(context, experts)));
         match groups {
             Some((_, None)) => cost.token_bytes += bytes,
             Some((top, Some(groups))) => {
