@@ -23,8 +23,8 @@ const SOFTWARE: [(u32, u32, u32); 2] = [(8, 6, 4), (8, 4, 4)];
 /// All shapes of a product with grouped rows, the one by rule first.
 ///
 /// Tiles of an expert's rows are full but for the last, which is half empty on average: so a tile has no
-/// more than half of the rows that an expert has on average, if it can be. Of matrices the largest such
-/// is taken.
+/// more than half of the rows that an expert has on average, if it can be. Of tiles by matrices the
+/// largest such is taken, or the smallest.
 pub fn all(device: &DeviceFacts, needs: &ProductNeeds, groups: Groups) -> Vec<(Shape, Staging)> {
     let software = device.kind == DeviceKind::Cpu;
     let mean = groups.rows / groups.experts.max(1);
@@ -38,7 +38,9 @@ pub fn all(device: &DeviceFacts, needs: &ProductNeeds, groups: Groups) -> Vec<(S
     } else {
         let mut matrices = by_matrices(device, needs);
         let fits = |shape: &Shape| 2 * shape.tokens <= mean;
-        let rule = matrices.iter().position(fits).or(matrices.len().checked_sub(1));
+        let least = matrices.iter().map(|shape| shape.tokens).min();
+        let smallest = |shape: &Shape| Some(shape.tokens) == least;
+        let rule = matrices.iter().position(fits).or(matrices.iter().position(smallest));
         if let Some(rule) = rule {
             let first = matrices.remove(rule);
             // Of matrices' rivals one is enough.
