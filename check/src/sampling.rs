@@ -7,9 +7,10 @@ use crate::oracle::{Done, Steps};
 use crate::report::{Compared, Difference, Table};
 use crate::sampler::Sampler;
 use crate::tolerance;
-use quarrel_ir::plan::{Phase, StepDims};
+use quarrel_ir::plan::{Dispatch, Extent, Phase, StepDims};
 use quarrel_ir::sampling::Status;
 use quarrel_runtime::SamplingParams;
+use std::cmp::Reverse;
 
 /// Two scores this close to each other may change places: they are made of logarithms and
 /// exponentials that hold about six digits.
@@ -32,7 +33,14 @@ pub(crate) fn run(
         let found = draw(device, done, phase, (&params, &tokens), logits)?;
         let difference = compare(device, done, (&params, &tokens), logits, found);
         let program = crate::bound::program(device.plan(), phase)?;
+        let first_errs = match &program.dispatches[..] {
+            [first, _] => !finds_largest(device, first, logits)?,
+            _ => false,
+        };
         for (index, dispatch) in program.dispatches.iter().enumerate() {
+            // One that was given what is wrong is not to blame.
+            let blamed = program.dispatches.len() == 1 || first_errs == (index == 0);
+            let difference = if blamed { difference } else { Difference::default() };
             table.alone(Compared {
                 phase,
                 step: at,
@@ -45,6 +53,19 @@ pub(crate) fn run(
         }
     }
     Ok(())
+}
+
+/// Whether a dispatch that looks for the largest logit of each part of a row has found the row's.
+fn finds_largest(
+    device: &Device<'_>,
+    dispatch: &Dispatch,
+    logits: &[f32],
+) -> Result<bool, CheckError> {
+    let Extent::Const(parts) = dispatch.grid[1] else { return Ok(true) };
+    let words = device.get(device.plan().io.largest, 0, 2 * parts as usize)?;
+    // Of equal logits the lowest token.
+    let best = words.chunks_exact(2).max_by_key(|part| (part[0], Reverse(part[1])));
+    Ok(best.is_some_and(|part| part[1] == largest(logits)))
 }
 
 /// The programs and the parameters that they are run with.

@@ -250,7 +250,7 @@ fn broken_sums_and_samplers_are_named() {
             "a token that is not the best",
             sampler("greedy", "best.token, best", "best.token ^ 1u, best"),
         ),
-        ("a group off by one", sampler("greedy", "keys, 4u * group)", "keys, 4u * group + 4u)")),
+        ("a group off by one", sampler("largest", "keys, 4u * group)", "keys, 4u * group + 4u)")),
         (
             "a position that stays",
             sampler("sample", "position + 1u, status == LIVE", "position, status == LIVE"),

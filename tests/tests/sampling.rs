@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use quarrel_ir::plan::*;
 use quarrel_ir::sampling::{RECORDS, SLOT_WORDS, Status};
 use quarrel_runtime::{Engine, LoadOptions};
-use support::{Builder, ONE, Weights, gpu};
+use support::{Builder, Weights, gpu};
 
 /// Sampling parameters of one draw.
 #[derive(Clone, Debug)]

@@ -129,6 +129,28 @@ fn of_products_by_matrices() {
     assert_eq!(matrices > 3, !gpu().facts().matrix_shapes.is_empty(), "{names:?}");
 }
 
+/// Products of prompts whose columns several workgroups share, with an epilogue and without one: where the
+/// device has matrices, and workgroup memory for tiles that are shared.
+#[test]
+fn of_products_whose_columns_are_shared() {
+    let little = Little::new(Format::F32, 1024)
+        .line("h = h + linear(h, \"a\")")
+        .line("h = rms_norm(linear(h, \"b\"), \"norm\", 0.00001)")
+        .line("logits = linear(h, \"c\")")
+        .tensor("norm.weight", Format::F32, &[1024])
+        .matrix("a", Format::F16, 1024, 1024)
+        .matrix("b", Format::Q8_0, 1024, 1024)
+        .matrix("c", Format::F16, 36, 1024);
+    let facts = gpu().facts();
+    let options =
+        PlanOptions { precision: Precision::Auto, chunk: 140, out_rows: 140, ..options() };
+    let parts = [(Phase::Prefill, 140), (Phase::Prefill, 40), (Phase::Decode, 1)];
+    let names = check_all(&little, Some(facts.subgroup_size), &options, &parts, 2e-3);
+    let shared = names.iter().any(|name| name.ends_with("-shares2"));
+    let fits = !facts.matrix_shapes.is_empty() && facts.max_workgroup_bytes >= 44 << 10;
+    assert_eq!(shared, fits, "{names:?}");
+}
+
 /// Products of prompts that take the rows of each expert together, by every tile: in F32, and by
 /// matrices, which round to F16, where the device has them.
 #[test]
