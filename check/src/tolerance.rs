@@ -49,6 +49,11 @@ const INTEGER_PRODUCT: Tolerance =
 /// Measured on an H100 in the suite of kernels: 4.9e-4 at most.
 const HALF_PRODUCT: Tolerance =
     Tolerance { within: 7e-4, why: "factors of a matrix product in F16" };
+/// That and the rounding of what comes out. Measured on an NVIDIA H200: 6.0e-4 for SmolLM2.
+const HALF_PRODUCT_KEPT: Tolerance = Tolerance {
+    within: HALF_PRODUCT.within + HALF_VALUE.within,
+    why: "factors of a matrix product in F16, and its result",
+};
 /// Measured on llvmpipe with the weights of SmolLM2, by matrices of 8 x 8: 6.9e-4.
 const HALF_ATTENTION: Tolerance = Tolerance {
     within: 2e-3,
@@ -77,10 +82,12 @@ pub(crate) fn of(plan: &Plan, dispatch: &Dispatch, state: Option<Rows>, last: u3
     let halves = |(content, binding): (&Content, &KernelBinding)| {
         matches!(content, Content::Halves(_)) && binding.access == Access::Write
     };
+    let halves = dispatch.contents.iter().zip(&kernel.bindings).any(halves);
     let applies = [
-        (dispatch.contents.iter().zip(&kernel.bindings).any(halves), HALF_VALUE),
+        (halves, HALF_VALUE),
         (kernel.multiplies_integers(), INTEGER_PRODUCT),
         (matrices, HALF_PRODUCT),
+        (matrices && halves, HALF_PRODUCT_KEPT),
         (matrices && kernel.family == "attention", HALF_ATTENTION),
         (kept(StateFormat::F16), HALF_STATE),
         (kept(StateFormat::Q8), BLOCK_STATE),
