@@ -122,18 +122,7 @@ pub fn compile_watched(
     let weights = WeightTable::build(graph, all, options.weights, device)?;
     limits::check_states(graph, device, options)?;
     watch(&|| trace::weights(&weights));
-    let context = Context {
-        graph,
-        weights: &weights,
-        splits: &Splits::new(),
-        groups: &Grouped::new(),
-        halves: &Halves::new(),
-        shares: &Shares::new(),
-        device,
-        options,
-        phase: Phase::Decode,
-    };
-    lower_all(context, &mut phases, watch)?;
+    lower_all((graph, &weights), (device, options), &mut phases, watch)?;
     let mut pool = Pool::default();
     for Staged { name, launches, assigned, .. } in &mut phases {
         *assigned = pool.assign(graph, options, name, launches, output);
@@ -188,10 +177,16 @@ fn fused(graph: &Graph, options: &PlanOptions, watch: Watch<'_>) -> [Staged; 2] 
 
 /// Splits attention, shares products, groups rows by expert, and makes each region a kernel.
 fn lower_all(
-    context: Context<'_>,
+    (graph, weights): (&Graph, &WeightTable),
+    (device, options): (&DeviceFacts, &PlanOptions),
     phases: &mut [Staged],
     watch: Watch<'_>,
 ) -> Result<(), CompileError> {
+    let (splits, groups, halves, shares) =
+        (&Splits::new(), &Grouped::new(), &Halves::new(), &Shares::new());
+    let phase = Phase::Decode;
+    let context =
+        Context { graph, weights, splits, groups, halves, shares, device, options, phase };
     for Staged { phase, regions, decisions, splits, shares, .. } in &mut *phases {
         let context = Context { phase: *phase, ..context };
         (*regions, *splits) = lower::split(context, std::mem::take(regions), decisions)?;

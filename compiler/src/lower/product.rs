@@ -75,23 +75,24 @@ pub fn lower(
         Some(Groups { experts, .. }) => Extent::Groups { dim, top: times, tile, experts },
         None => Extent::Tiles { dim, tile, times },
     };
-    let grid = match shape.columns {
-        Columns::Matrices(matrices) if matrices.weights_once => {
-            [along, Extent::Const(kernel.tiles()), Extent::Const(1)]
-        }
-        _ => [Extent::Const(kernel.tiles()), along, Extent::Const(1)],
-    };
-    let shares = Extent::Const(shape.shares());
-    let grid = [grid[0], grid[1], shares];
     Ok(Launch {
         shader: kernel.shader(),
         bindings: emitter.bindings.declared(),
         resources: emitter.bindings.resources(),
-        grid,
+        grid: grid(&kernel, along),
         cost,
         choice: Some(choice),
         note: note(staging).into_iter().chain(group::note(context, product, tile)).reduce(both),
     })
+}
+
+/// Workgroups, `along` the rows of x.
+fn grid(kernel: &Product, along: Extent) -> [Extent; 3] {
+    let (tiles, shares) = (Extent::Const(kernel.tiles()), Extent::Const(kernel.shape.shares()));
+    match kernel.shape.columns {
+        Columns::Matrices(matrices) if matrices.weights_once => [along, tiles, shares],
+        _ => [tiles, along, shares],
+    }
 }
 
 /// WGSL for the number of the kernel's rows, `times` for each of `dim`; a list of rows says itself.
