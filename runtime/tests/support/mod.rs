@@ -48,6 +48,24 @@ pub struct Builder {
     pub plan: Plan,
 }
 
+/// The buffers that the host writes and reads, which come first.
+const fn io() -> Io {
+    Io {
+        tokens: BufferId(0),
+        positions: BufferId(1),
+        slots: BufferId(2),
+        out_rows: BufferId(3),
+        step: BufferId(4),
+        logits: BufferId(5),
+        largest: BufferId(6),
+        live: BufferId(7),
+        sampler: BufferId(8),
+        sampled: BufferId(9),
+        drawn: BufferId(10),
+        stop: BufferId(11),
+    }
+}
+
 impl Builder {
     pub fn new(vocabulary: u32, options: PlanOptions) -> Builder {
         let (chunk, slots) = (options.chunk.max(options.slots), options.slots);
@@ -67,20 +85,7 @@ impl Builder {
             rewind: Rewind::All,
             position_bytes: 0,
             buffers: Vec::new(),
-            io: Io {
-                tokens: BufferId(0),
-                positions: BufferId(1),
-                slots: BufferId(2),
-                out_rows: BufferId(3),
-                step: BufferId(4),
-                logits: BufferId(5),
-                largest: BufferId(6),
-                live: BufferId(7),
-                sampler: BufferId(8),
-                sampled: BufferId(9),
-                drawn: BufferId(10),
-                stop: BufferId(11),
-            },
+            io: io(),
             kernels: Vec::new(),
             programs: Vec::new(),
             load: Vec::new(),
