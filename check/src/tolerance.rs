@@ -49,11 +49,10 @@ const INTEGER_PRODUCT: Tolerance =
 /// Measured on an H100 in the suite of kernels: 4.9e-4 at most.
 const HALF_PRODUCT: Tolerance =
     Tolerance { within: 7e-4, why: "factors of a matrix product in F16" };
-/// That and the rounding of what comes out. Measured on an NVIDIA H200: 6.0e-4 for SmolLM2.
-const HALF_PRODUCT_KEPT: Tolerance = Tolerance {
-    within: HALF_PRODUCT.within + HALF_VALUE.within,
-    why: "factors of a matrix product in F16, and its result",
-};
+/// That and the rounding of what comes out, which is independent of it: the root of the sum of both
+/// squares. Measured on an NVIDIA H200: 6.0e-4 for SmolLM2.
+const HALF_PRODUCT_KEPT: Tolerance =
+    Tolerance { within: 8.5e-4, why: "factors of a matrix product in F16, and its result" };
 /// Measured on llvmpipe with the weights of SmolLM2, by matrices of 8 x 8: 6.9e-4.
 const HALF_ATTENTION: Tolerance = Tolerance {
     within: 2e-3,

@@ -2,8 +2,8 @@
 
 use crate::error::CompileError;
 use crate::lower::{IoBuffer, Launch, Resource, WeightTable, row_bytes};
-use crate::memory::{Assigned, Pool, groups_bytes, half_bytes, value_bytes};
-use crate::region::{Region, label, listed};
+use crate::memory::{Assigned, Pool, pooled, value_bytes};
+use crate::region::{Region, listed};
 use quarrel_ir::graph::{Graph, StateId, ValueId};
 use quarrel_ir::plan::{
     Buffer, BufferId, BufferRange, BufferRole, Choice, Content, Dispatch, FusedOp, Io, Kernel,
@@ -154,36 +154,26 @@ impl<'a> Emission<'a> {
             Resource::Value(value) if Some(*value) == self.graph.output() => {
                 self.whole(self.io.logits)
             }
-            Resource::Value(value) => {
-                let bytes = value_bytes(self.graph, self.options, *value);
-                self.pooled(resource, *value, bytes, assigned)?
-            }
-            Resource::Halves(value) => {
-                let bytes = half_bytes(self.graph, self.options, *value);
-                self.pooled(resource, *value, bytes, assigned)?
-            }
-            Resource::Partials { value, bytes, .. } | Resource::Shares { value, bytes, .. } => {
-                self.pooled(resource, *value, *bytes, assigned)?
-            }
-            Resource::Groups { ids, groups } => {
-                self.pooled(resource, *ids, groups_bytes(*groups), assigned)?
-            }
+            Resource::Value(_)
+            | Resource::Halves(_)
+            | Resource::Partials { .. }
+            | Resource::Shares { .. }
+            | Resource::Groups { .. } => self.from_pool(resource, assigned)?,
         })
     }
 
-    fn pooled(
+    fn from_pool(
         &self,
         resource: &Resource,
-        value: ValueId,
-        bytes: u64,
         assigned: &Assigned,
     ) -> Result<BufferRange, CompileError> {
-        let index = assigned.get(resource).ok_or_else(|| {
-            CompileError::Options(format!(
-                "a bug in the compiler: {} is read but never computed",
-                label(self.graph, value)
-            ))
-        })?;
+        let found = pooled(self.graph, self.options, resource).zip(assigned.get(resource));
+        let Some(((_, bytes), index)) = found else {
+            return Err(CompileError::Options(format!(
+                "a bug in the compiler: {:?} is read but never computed",
+                content(resource)
+            )));
+        };
         Ok(BufferRange { buffer: BufferId(self.pool_start + *index as u32), offset: 0, bytes })
     }
 }

@@ -6,7 +6,7 @@
 use crate::lower::{Launch, Resource};
 use crate::region::label;
 use quarrel_ir::graph::{Graph, RunDim, ValueId};
-use quarrel_ir::plan::{Access, Groups, PlanOptions, Tenant};
+use quarrel_ir::plan::{Access, PlanOptions, Tenant};
 use std::collections::HashMap;
 
 /// A buffer of the activation pool.
@@ -86,23 +86,13 @@ fn lives(graph: &Graph, options: &PlanOptions, launches: &[Launch], output: Valu
     let mut index_of: HashMap<&Resource, usize> = HashMap::new();
     for (at, launch) in launches.iter().enumerate() {
         for (resource, binding) in launch.resources.iter().zip(&launch.bindings) {
-            let (label, bytes) = match *resource {
-                Resource::Value(value) if value != output => {
-                    (label(graph, value), value_bytes(graph, options, value))
-                }
-                Resource::Halves(value) => (label(graph, value), half_bytes(graph, options, value)),
-                Resource::Partials { value, bytes, .. } => {
-                    (format!("partials of {}", label(graph, value)), bytes)
-                }
-                Resource::Shares { value, bytes, .. } => {
-                    (format!("shares of {}", label(graph, value)), bytes)
-                }
-                Resource::Groups { ids, groups } => {
-                    (format!("groups by {}", label(graph, ids)), groups_bytes(groups))
-                }
-                Resource::Value(_) | Resource::Weight(_) | Resource::State(_) | Resource::Io(_) => {
-                    continue;
-                }
+            let Some((value, bytes)) = pooled(graph, options, resource) else { continue };
+            let label = match resource {
+                Resource::Value(_) if value == output => continue,
+                Resource::Partials { .. } => format!("partials of {}", label(graph, value)),
+                Resource::Shares { .. } => format!("shares of {}", label(graph, value)),
+                Resource::Groups { .. } => format!("groups by {}", label(graph, value)),
+                _ => label(graph, value),
             };
             if binding.access == Access::Write && !index_of.contains_key(resource) {
                 index_of.insert(resource, lives.len());
@@ -115,14 +105,18 @@ fn lives(graph: &Graph, options: &PlanOptions, launches: &[Launch], output: Valu
     lives
 }
 
-/// Bytes of a value in F16 at the largest step of the plan.
-pub fn half_bytes(graph: &Graph, options: &PlanOptions, value: ValueId) -> u64 {
-    (value_bytes(graph, options, value) / 2).next_multiple_of(16)
-}
-
-/// Bytes of a list of rows by expert.
-pub fn groups_bytes(groups: Groups) -> u64 {
-    (4 * u64::from(groups.words())).next_multiple_of(16)
+/// The value that a resource of the pool stands for, and its bytes at the largest step of the plan.
+pub fn pooled(graph: &Graph, options: &PlanOptions, resource: &Resource) -> Option<(ValueId, u64)> {
+    let (value, bytes) = match *resource {
+        Resource::Value(value) => (value, value_bytes(graph, options, value)),
+        Resource::Halves(value) => (value, value_bytes(graph, options, value) / 2),
+        Resource::Partials { value, bytes, .. } | Resource::Shares { value, bytes, .. } => {
+            (value, bytes)
+        }
+        Resource::Groups { ids, groups } => (ids, 4 * u64::from(groups.words())),
+        Resource::Weight(_) | Resource::State(_) | Resource::Io(_) => return None,
+    };
+    Some((value, bytes.next_multiple_of(16)))
 }
 
 /// Bytes of a value at the largest step of the plan.

@@ -15,16 +15,12 @@ pub fn programs(
     options: &PlanOptions,
 ) -> Vec<Program> {
     let kernels = sampling::kernels(device, model.vocabulary, options.context, options.slots);
-    [
-        ("greedy", Phase::Greedy, Vec::from(kernels.greedy)),
-        ("sample", Phase::Sample, vec![kernels.sample]),
-    ]
-    .map(|(name, phase, stages)| Program {
-        name: name.into(),
+    let program = |(phase, stages): (Phase, Vec<Stage>)| Program {
+        name: if phase == Phase::Greedy { "greedy" } else { "sample" }.into(),
         phase,
         dispatches: stages.into_iter().map(|stage| dispatch(emission, stage, model)).collect(),
-    })
-    .into()
+    };
+    kernels.programs().map(program).into()
 }
 
 fn dispatch(emission: &mut Emission<'_>, stage: Stage, model: &ModelFacts) -> Dispatch {

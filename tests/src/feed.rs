@@ -5,7 +5,7 @@ use crate::facts::as_if_discrete;
 use crate::weights::Random;
 use quarrel_compiler::compile;
 use quarrel_ir::graph::Graph;
-use quarrel_ir::plan::{Phase, Plan, PlanOptions};
+use quarrel_ir::plan::{Choice, Phase, Plan, PlanOptions, Variants};
 use quarrel_ir::weight::WeightSource;
 use quarrel_reference::{Interpreter, StepInputs};
 
@@ -22,6 +22,15 @@ pub fn tokens(vocabulary: u64, count: usize) -> Vec<u32> {
 pub fn chunks(total: usize, chunk: usize) -> Vec<Part> {
     let starts = (0..total).step_by(chunk);
     starts.map(|start| (Phase::Prefill, chunk.min(total - start))).collect()
+}
+
+/// Alternative `number` of each choice, or its last.
+pub fn numbered<'a>(choices: impl Iterator<Item = &'a Choice>, number: usize) -> Variants {
+    let name = |choice: &Choice| {
+        let last = choice.alternatives.len() - 1;
+        (choice.key.clone(), choice.alternatives[number.min(last)].name.clone())
+    };
+    choices.map(name).collect()
 }
 
 /// Logits of every row of each step that feeds `tokens`, from position `first` on.

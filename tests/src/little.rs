@@ -64,6 +64,54 @@ impl Little {
     }
 }
 
+/// Products of 1,024 columns and rows, whose columns workgroups share in prompts on devices with matrices
+/// and tiles of 128: one with an epilogue, and one that a norm reads.
+pub fn shared_columns(width: u64) -> Little {
+    Little::new(Format::F32, width)
+        .line("h = h + linear(h, \"a\")")
+        .line("h = rms_norm(linear(h, \"b\"), \"norm\", 0.00001)")
+        .line("logits = linear(h, \"c\")")
+        .tensor("norm.weight", Format::F32, &[width])
+        .matrix("a", Format::F16, width, width)
+        .matrix("b", Format::Q8_0, width, width)
+        .matrix("c", Format::F16, 36, width)
+}
+
+/// A feed-forward network of which each row takes some of several experts.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the fields are the parts' own names")]
+pub struct Mixture {
+    pub experts: u64,
+    /// Experts of a row.
+    pub top: u64,
+    pub width: u64,
+    /// Rows of each expert's first two matrices, and columns of its last.
+    pub inner: u64,
+    /// Of gate, up and down.
+    pub formats: [Format; 3],
+}
+
+impl Mixture {
+    /// The network, whose experts are chosen by `scores` and weighed by `share`: statements of
+    /// `p`, from the row `h`, and from `p` and the ids `e`.
+    pub fn little(&self, scores: &str, share: &str) -> Little {
+        let Mixture { experts, top, width, inner, formats: [gate, up, down] } = *self;
+        // Rows of the inner width are whole blocks of their format.
+        let down = if down.row_bytes(inner).is_some() { down } else { Format::F32 };
+        Little::new(Format::F32, width)
+            .line(&format!("p = {scores}"))
+            .line(&format!("e = top_k(p, {top})"))
+            .line("a = silu(expert_linear(h, \"gate\", e)) * expert_linear(h, \"up\", e)")
+            .line(&format!("h = h + expert_sum(expert_linear(a, \"down\", e), {share})"))
+            .line("logits = linear(h, \"o\")")
+            .matrix("router", Format::F32, experts, width)
+            .tensor("gate.weight", gate, &[experts, inner, width])
+            .tensor("up.weight", up, &[experts, inner, width])
+            .tensor("down.weight", down, &[experts, width, inner])
+            .matrix("o", Format::F32, 24, width)
+    }
+}
+
 /// Elements of a row that is whole blocks in every format.
 const WHOLE: u64 = 256;
 

@@ -6,8 +6,9 @@
 use quarrel_compiler::{canonical, compile};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, Op, ValueId};
-use quarrel_ir::plan::{Phase, Plan, PlanOptions};
+use quarrel_ir::plan::{Dispatch, Phase, Plan, PlanOptions, Precision};
 use quarrel_tests::architectures::{draw, variant};
+use quarrel_tests::little;
 use quarrel_tests::small::small_models;
 use quarrel_tests::synthetic::Variant;
 use quarrel_tests::{facts, smollm2};
@@ -73,8 +74,7 @@ fn of_every_architecture() {
         }
         let unfused = PlanOptions { fuse: false, ..options(64) };
         let several = PlanOptions { slots: 3, ..options(64) };
-        let matrices =
-            PlanOptions { precision: quarrel_ir::plan::Precision::Auto, ..several.clone() };
+        let matrices = PlanOptions { precision: Precision::Auto, ..several.clone() };
         for options in [unfused, several, matrices] {
             check(&graph, &facts::nvidia(), &options);
         }
@@ -99,6 +99,26 @@ fn of_a_long_context() {
         let plan = compile(&smollm2::graph(), &device, &options(8192)).unwrap();
         assert!(plan.decisions.iter().any(|decision| decision.rule == "combine-split"));
     }
+}
+
+/// What follows a product whose columns are shared is apart from it, and both are told why.
+#[test]
+fn of_shared_columns() {
+    let (graph, device) = (little::shared_columns(2048).graph(), facts::nvidia());
+    let options = PlanOptions {
+        precision: Precision::Auto,
+        context: 1024,
+        chunk: 512,
+        out_rows: 512,
+        ..PlanOptions::default()
+    };
+    assert!(check(&graph, &device, &options) > 3);
+    let plan = compile(&graph, &device, &options).unwrap();
+    let of_rule = plan.decisions.iter().filter(|decision| decision.rule == "share-columns");
+    assert_eq!(of_rule.map(|decision| decision.pairs.len()).sum::<usize>(), 1);
+    let prompt = &plan.program(Phase::Prefill).unwrap().dispatches;
+    let shared = |dispatch: &&Dispatch| dispatch.reason.contains("workgroups share its columns");
+    assert_eq!(prompt.iter().filter(shared).count(), 2);
 }
 
 /// What two names stand for, and what is said of them.

@@ -14,8 +14,10 @@ use quarrel_ir::plan::{
 use quarrel_kernels::check;
 use quarrel_tests::differ::{Runner, gpu};
 use quarrel_tests::facts;
-use quarrel_tests::feed::{Part, chunks, plan_for, plan_logits, reference_logits, tokens, worst};
-use quarrel_tests::little::{Little, VOCABULARY};
+use quarrel_tests::feed::{
+    Part, chunks, numbered, plan_for, plan_logits, reference_logits, tokens, worst,
+};
+use quarrel_tests::little::{Little, Mixture, VOCABULARY};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Relative L2 distance of what is computed in F32, as in the suite of kernels.
@@ -26,40 +28,15 @@ const WITHIN_F16: f64 = 1e-3;
 
 const DECODE: Part = (Phase::Decode, 1);
 
-/// Sizes of a feed-forward network with experts.
-#[derive(Clone, Copy, Debug)]
-struct Mixture {
-    experts: u64,
-    top: u64,
-    width: u64,
-    inner: u64,
-    format: Format,
-}
-
-impl Mixture {
-    fn little(self) -> Little {
-        let Mixture { experts, top, width, inner, format } = self;
-        // Rows of the inner width are whole blocks of their format.
-        let whole = format.row_bytes(inner).is_some();
-        let down = if whole { format } else { Format::F32 };
-        // Scores that no product rounds, where there can be such: what is chosen is the same then.
-        let scores = match experts <= width {
-            true => format!("slice(h, 0, {experts})"),
-            false => "linear(h, \"router\")".to_string(),
-        };
-        Little::new(Format::F32, width)
-            .line(&format!("p = softmax({scores})"))
-            .line(&format!("e = top_k(p, {top})"))
-            .line("a = silu(expert_linear(h, \"gate\", e)) * expert_linear(h, \"up\", e)")
-            .line("y = expert_linear(a, \"down\", e)")
-            .line("h = h + expert_sum(y, sum_norm(take(p, e)))")
-            .line("logits = linear(h, \"o\")")
-            .matrix("router", Format::F32, experts, width)
-            .tensor("gate.weight", format, &[experts, inner, width])
-            .tensor("up.weight", format, &[experts, inner, width])
-            .tensor("down.weight", down, &[experts, width, inner])
-            .matrix("o", Format::F32, 24, width)
-    }
+/// The network, with scores that no product rounds, where there can be such: what is chosen is the same
+/// then.
+fn little(mixture: Mixture) -> Little {
+    let Mixture { experts, width, .. } = mixture;
+    let scores = match experts <= width {
+        true => format!("slice(h, 0, {experts})"),
+        false => "linear(h, \"router\")".to_string(),
+    };
+    mixture.little(&format!("softmax({scores})"), "sum_norm(take(p, e))")
 }
 
 fn options(chunk: u32) -> PlanOptions {
@@ -116,9 +93,9 @@ fn rows_are_listed_by_expert() {
             top: top.into(),
             width: 16,
             inner: 8,
-            format: Format::F32,
+            formats: [Format::F32; 3],
         };
-        let little = mixture.little();
+        let little = little(mixture);
         for discrete in [None, Some(gpu().facts().subgroup_size)] {
             let plan = plan_for(&little.graph(), &options(chunk), discrete);
             let runner = Runner::of(&plan, &little.weights(3));
@@ -162,12 +139,12 @@ fn distance(little: &Little, options: &PlanOptions, discrete: Option<u32>, parts
 }
 
 const MIXTURES: [Mixture; 6] = [
-    Mixture { experts: 8, top: 2, width: 64, inner: 40, format: Format::F16 },
-    Mixture { experts: 5, top: 3, width: 32, inner: 96, format: Format::Q8_0 },
-    Mixture { experts: 32, top: 8, width: 256, inner: 32, format: Format::Q4_K },
-    Mixture { experts: 6, top: 2, width: 30, inner: 21, format: Format::F16 },
-    Mixture { experts: 1, top: 1, width: 64, inner: 64, format: Format::Q4_0 },
-    Mixture { experts: 128, top: 8, width: 32, inner: 32, format: Format::Q5_1 },
+    Mixture { experts: 8, top: 2, width: 64, inner: 40, formats: [Format::F16; 3] },
+    Mixture { experts: 5, top: 3, width: 32, inner: 96, formats: [Format::Q8_0; 3] },
+    Mixture { experts: 32, top: 8, width: 256, inner: 32, formats: [Format::Q4_K; 3] },
+    Mixture { experts: 6, top: 2, width: 30, inner: 21, formats: [Format::F16; 3] },
+    Mixture { experts: 1, top: 1, width: 64, inner: 64, formats: [Format::Q4_0; 3] },
+    Mixture { experts: 128, top: 8, width: 32, inner: 32, formats: [Format::Q5_1; 3] },
 ];
 
 /// Full steps and shorter ones, of one token too: some experts have no row.
@@ -183,7 +160,7 @@ fn prompts_of_experts() {
             for discrete in [None, Some(gpu().facts().subgroup_size)] {
                 for fuse in [true, false] {
                     let options = PlanOptions { fuse, ..options(chunk) };
-                    let found = distance(&mixture.little(), &options, discrete, &parts);
+                    let found = distance(&little(mixture), &options, discrete, &parts);
                     assert!(found < WITHIN, "{found}: {mixture:?}, chunks of {chunk}");
                 }
             }
@@ -197,16 +174,16 @@ fn prompts_of_experts_by_matrices() {
     let matrices = !gpu().facts().matrix_shapes.is_empty();
     let software = gpu().facts().kind == DeviceKind::Cpu;
     let sizes = [
-        (Mixture { experts: 4, top: 2, width: 256, inner: 128, format: Format::F16 }, 150),
-        (Mixture { experts: 16, top: 4, width: 128, inner: 256, format: Format::Q4_0 }, 150),
-        (Mixture { experts: 3, top: 1, width: 256, inner: 256, format: Format::Q6_K }, 700),
+        (Mixture { experts: 4, top: 2, width: 256, inner: 128, formats: [Format::F16; 3] }, 150),
+        (Mixture { experts: 16, top: 4, width: 128, inner: 256, formats: [Format::Q4_0; 3] }, 150),
+        (Mixture { experts: 3, top: 1, width: 256, inner: 256, formats: [Format::Q6_K; 3] }, 700),
     ];
     for (mixture, chunk) in sizes.into_iter().take(if matrices && software { 2 } else { 3 }) {
         let options = PlanOptions { precision: Precision::Auto, ..options(chunk) };
         let parts = chunks(chunk as usize + 40, chunk as usize);
         let lanes = Some(gpu().facts().subgroup_size);
-        let found = distance(&mixture.little(), &options, lanes, &parts);
-        let plan = plan_for(&mixture.little().graph(), &options, lanes);
+        let found = distance(&little(mixture), &options, lanes, &parts);
+        let plan = plan_for(&little(mixture).graph(), &options, lanes);
         for variant in variants(&plan) {
             assert_eq!(variant.starts_with("F16 matrices"), matrices, "{variant}");
         }
@@ -217,11 +194,11 @@ fn prompts_of_experts_by_matrices() {
 /// Rows of a token's experts share weights only where a step has several for each expert.
 #[test]
 fn few_rows_are_taken_one_by_one() {
-    let mixture = Mixture { experts: 32, top: 8, width: 64, inner: 32, format: Format::F16 };
+    let mixture = Mixture { experts: 32, top: 8, width: 64, inner: 32, formats: [Format::F16; 3] };
     for device in [facts::nvidia(), facts::apple(), facts::llvmpipe()] {
         for (chunk, groups) in [(7, false), (15, false), (16, true), (512, true)] {
             let options = PlanOptions { chunk, context: 512, ..PlanOptions::default() };
-            let plan = compile(&mixture.little().graph(), &device, &options).unwrap();
+            let plan = compile(&little(mixture).graph(), &device, &options).unwrap();
             let lists = |phase| {
                 let dispatches = plan.program(phase).unwrap().dispatches.iter();
                 dispatches.filter(|d| plan.kernel(d.kernel).family == "groups").count()
@@ -239,8 +216,9 @@ fn few_rows_are_taken_one_by_one() {
 /// The texts of all tiles, for devices that need not be present.
 #[test]
 fn texts_of_every_tile_are_valid() {
-    let mixture = Mixture { experts: 8, top: 2, width: 256, inner: 256, format: Format::Q4_K };
-    let graph = mixture.little().graph();
+    let mixture =
+        Mixture { experts: 8, top: 2, width: 256, inner: 256, formats: [Format::Q4_K; 3] };
+    let graph = little(mixture).graph();
     for device in [facts::nvidia(), facts::apple(), facts::llvmpipe()] {
         let precision = Precision::Auto;
         let options = PlanOptions { precision, ..options(512) };
@@ -252,11 +230,8 @@ fn texts_of_every_tile_are_valid() {
         let most = grouped.values().map(|choice| choice.alternatives.len()).max().unwrap();
         assert!(most > 2, "{grouped:?}");
         for number in 0..most {
-            let asked = grouped.iter().map(|(key, choice)| {
-                let last = choice.alternatives.len() - 1;
-                (key.clone(), choice.alternatives[number.min(last)].name.clone())
-            });
-            let options = PlanOptions { choices: asked.collect(), ..options.clone() };
+            let choices = numbered(grouped.values().copied(), number);
+            let options = PlanOptions { choices, ..options.clone() };
             let plan = compile(&graph, &device, &options).unwrap();
             for kernel in &plan.kernels {
                 let at = format!("{} ({}) on {}", kernel.name, kernel.variant, device.name);

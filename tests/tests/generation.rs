@@ -12,6 +12,7 @@ mod support;
 use quarrel_ir::graph::RunDim;
 use quarrel_ir::plan::*;
 use quarrel_ir::sampling::RECORDS;
+use quarrel_kernels::sampling::Stage;
 use quarrel_runtime::{
     BenchStep, Engine, GenerateOptions, KernelClock, LoadOptions, RuntimeError, SamplingParams,
     Session, StepsAtOnce, StopReason,
@@ -112,16 +113,10 @@ fn plan(slots: u32, out_rows: u32) -> Plan {
 fn add_samplers(builder: &mut Builder, slots: u32) {
     let facts = gpu().facts();
     let kernels = quarrel_kernels::sampling::kernels(&facts, VOCABULARY, CONTEXT, slots);
-    let programs =
-        [(Phase::Greedy, kernels.greedy.to_vec()), (Phase::Sample, vec![kernels.sample])];
-    for (phase, stages) in programs {
-        let mut dispatches = Vec::new();
-        for stage in stages {
-            let (buffers, grid) = (stage.buffers(&builder.plan.io), stage.grid());
-            let kernel = builder.add_kernel(stage.kernel);
-            dispatches.push(builder.dispatch(kernel, &buffers, grid));
-        }
-        builder.program(phase, dispatches);
+    for (phase, stages) in kernels.programs() {
+        let io = builder.plan.io.clone();
+        let stage = |stage: Stage| (stage.buffers(&io), stage.grid(), stage.kernel);
+        builder.stages(phase, stages.into_iter().map(stage));
     }
 }
 

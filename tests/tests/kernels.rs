@@ -9,7 +9,7 @@ use quarrel_reference::{Interpreter, StepInputs};
 use quarrel_tests::architectures::draw;
 use quarrel_tests::differ::{Runner, gpu, relative_l2};
 use quarrel_tests::feed::{Part, chunks, plan_for, plan_logits, reference_logits, tokens, worst};
-use quarrel_tests::little::{self, Block, Little, VOCABULARY};
+use quarrel_tests::little::{self, Block, Little, Mixture, VOCABULARY};
 
 /// Relative L2 distance of what is computed in F32 from F32 or packed weights. Measured on
 /// llvmpipe: 1.1e-6 at most for products and rows, 4e-6 for attention near the beginning.
@@ -428,19 +428,8 @@ fn experts_that_are_chosen_on_the_device() {
         .map(|(index, (experts, top, width, inner, format))| {
             let gate = if index == 1 { "sigmoid" } else { "softmax" };
             let share = if index == 0 { "take(p, e)" } else { "sum_norm(take(p, e))" };
-            // Rows of the inner width are whole blocks of their format.
-            let down = if index == 2 { Format::F32 } else { format };
-            Little::new(Format::F32, width)
-                .line(&format!("p = {gate}(linear(h, \"router\"))"))
-                .line(&format!("e = top_k(p, {top})"))
-                .line("a = silu(expert_linear(h, \"gate\", e)) * expert_linear(h, \"up\", e)")
-                .line(&format!("h = h + expert_sum(expert_linear(a, \"down\", e), {share})"))
-                .line("logits = linear(h, \"o\")")
-                .matrix("router", Format::F32, experts, width)
-                .tensor("gate.weight", format, &[experts, inner, width])
-                .tensor("up.weight", format, &[experts, inner, width])
-                .tensor("down.weight", down, &[experts, width, inner])
-                .matrix("o", Format::F32, 24, width)
+            Mixture { experts, top, width, inner, formats: [format; 3] }
+                .little(&format!("{gate}(linear(h, \"router\"))"), share)
         })
         .collect();
     let parts = [chunks(33, 11), vec![DECODE; 2]].concat();

@@ -219,6 +219,14 @@ fn every_format_on_an_apple_gpu() {
     }
 }
 
+/// Products whose columns workgroups share, as devices with large tiles have them.
+#[test]
+fn shared_columns_on_a_large_gpu() {
+    let plan = plan(&little::shared_columns(2048).graph(), &facts::nvidia(), true);
+    assert!(plan.kernels.iter().any(|kernel| kernel.variant.ends_with("workgroups share columns")));
+    check_kernels(&plan);
+}
+
 /// Heads and rows that are not read four or eight elements at a time.
 #[test]
 fn odd_sizes_on_an_apple_gpu() {

@@ -8,16 +8,18 @@
 )]
 
 use quarrel_compiler::compile;
+use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Graph, RunDim};
 use quarrel_ir::plan::{
     Access, BufferId, BufferRole, Content, Diff, Dispatch, Extent, KernelId, PLAN_VERSION, Phase,
-    Plan, PlanError, PlanOptions, Program, Rewind, Tenant,
+    Plan, PlanError, PlanOptions, Precision, Program, Rewind, Tenant,
 };
 use quarrel_tests::architectures::twenty;
+use quarrel_tests::little::{self, Mixture};
 use quarrel_tests::small::small_models;
 use quarrel_tests::synthetic::Variant;
 use quarrel_tests::{facts, smollm2};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 fn plan(graph: &Graph, fuse: bool) -> Plan {
     plan_for_context(graph, fuse, 256)
@@ -33,12 +35,29 @@ fn graphs() -> Vec<Graph> {
     variants.chain([smollm2::graph()]).collect()
 }
 
-/// Fused and unfused plans of many models, and of one whose attention is split.
+/// Plans for a device with matrices, of values in F16, of products whose columns are shared, and of rows
+/// that are listed by expert.
+fn plans_by_matrices() -> Vec<Plan> {
+    let formats = [Format::F16; 3];
+    let mixture = Mixture { experts: 8, top: 2, width: 256, inner: 256, formats }
+        .little("softmax(linear(h, \"router\"))", "sum_norm(take(p, e))");
+    let options =
+        PlanOptions { precision: Precision::Auto, context: 1024, ..PlanOptions::default() };
+    let plan = |graph: &Graph| {
+        compile(graph, &facts::nvidia(), &options).unwrap_or_else(|error| panic!("{error}"))
+    };
+    [little::shared_columns(2048).graph(), mixture.graph(), smollm2::graph()]
+        .iter()
+        .map(plan)
+        .collect()
+}
+
+/// Fused and unfused plans of many models, of one whose attention is split, and by matrices.
 fn plans() -> Vec<Plan> {
     let graphs = graphs();
     let short = graphs.iter().flat_map(|graph| [plan(graph, true), plan(graph, false)]);
     let long = [true, false].map(|fuse| plan_for_context(&smollm2::graph(), fuse, 8192));
-    short.chain(long).collect()
+    short.chain(long).chain(plans_by_matrices()).collect()
 }
 
 /// A plan's text is the whole plan: for every kind of model, on every device, fused and not.
@@ -173,6 +192,35 @@ fn check_activations(
         };
         assert!(tenant.value.starts_with(&value), "{content:?} of {tenant:?}");
     }
+}
+
+/// What is in memory otherwise than as it is: what is shared or listed is written and read, and products
+/// by matrices are all that reads F16.
+#[test]
+fn values_in_other_forms_are_written_and_read() {
+    let mut seen = BTreeSet::new();
+    for plan in plans_by_matrices() {
+        for dispatch in plan.programs.iter().flat_map(|program| &program.dispatches) {
+            let kernel = plan.kernel(dispatch.kernel);
+            for (content, binding) in dispatch.contents.iter().zip(&kernel.bindings) {
+                let form = match content {
+                    Content::Halves(_) => "halves",
+                    Content::Shares { .. } => "shares",
+                    Content::Groups { .. } => "groups",
+                    _ => continue,
+                };
+                let reads = binding.access == Access::Read;
+                assert!(!reads || form != "halves" || kernel.variant.starts_with("F16 matrices"));
+                if let (Content::Shares { shares, .. }, false) = (content, reads) {
+                    assert_eq!(dispatch.grid[2], Extent::Const(*shares));
+                }
+                seen.insert((form, reads));
+            }
+        }
+    }
+    let forms = ["groups", "halves", "shares"];
+    let all: BTreeSet<_> = forms.iter().flat_map(|form| [(*form, false), (*form, true)]).collect();
+    assert_eq!(seen, all);
 }
 
 #[test]

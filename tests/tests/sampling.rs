@@ -8,6 +8,7 @@ mod support;
 use proptest::prelude::*;
 use quarrel_ir::plan::*;
 use quarrel_ir::sampling::{RECORDS, SLOT_WORDS, Status};
+use quarrel_kernels::sampling::Stage;
 use quarrel_runtime::{Engine, LoadOptions};
 use support::{Builder, Weights, gpu};
 
@@ -50,16 +51,10 @@ impl Sampler {
             ..gpu().facts()
         };
         let kernels = quarrel_kernels::sampling::kernels(&facts, vocabulary, CONTEXT, 1);
-        let programs =
-            [(Phase::Greedy, kernels.greedy.to_vec()), (Phase::Sample, vec![kernels.sample])];
-        for (phase, stages) in programs {
-            let mut dispatches = Vec::new();
-            for stage in stages {
-                let (buffers, grid) = (stage.buffers(&builder.plan.io), stage.grid());
-                let kernel = builder.add_kernel(stage.kernel);
-                dispatches.push(builder.dispatch(kernel, &buffers, grid));
-            }
-            builder.program(phase, dispatches);
+        for (phase, stages) in kernels.programs() {
+            let io = builder.plan.io.clone();
+            let stage = |stage: Stage| (stage.buffers(&io), stage.grid(), stage.kernel);
+            builder.stages(phase, stages.into_iter().map(stage));
         }
         let weights = Weights::default();
         let options = LoadOptions::default();

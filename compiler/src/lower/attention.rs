@@ -43,8 +43,7 @@ pub fn lower(
     let [heads, key_size, value_size] =
         [kernel.heads, kernel.key_size, kernel.value_size].map(u64::from);
     let width = heads * (key_size + value_size);
-    let whole = context.element_bytes(result) * heads * value_size;
-    let left = split.map_or(whole, |split| split.split.bytes());
+    let left = split.map_or(context.value_row_bytes(result), |split| split.split.bytes());
     Ok(Launch {
         shader: kernel.shader(),
         bindings,

@@ -19,6 +19,9 @@ pub type Halves = BTreeSet<ValueId>;
 
 /// The values that the regions of a program keep in F16.
 pub fn halves(context: Context<'_>, regions: &[Region]) -> Result<Halves, CompileError> {
+    if !context.multiplies_matrices() {
+        return Ok(Halves::new());
+    }
     let graph = context.graph;
     // Whether all that reads a value takes halves.
     let mut taken: BTreeMap<ValueId, bool> = BTreeMap::new();

@@ -31,7 +31,7 @@ use bindings::Bindings;
 use expression::Emitter;
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::graph::{Graph, RunDim, StateDecl, StateFormat, StateId, ValueId};
-use quarrel_ir::plan::{Choice, Cost, Extent, Phase, PlanOptions};
+use quarrel_ir::plan::{Choice, Cost, Extent, Phase, PlanOptions, Precision};
 use quarrel_kernels::attention::CacheRows;
 use quarrel_kernels::shader::{Binding, Shader};
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,10 +155,16 @@ impl<'a> Context<'a> {
         self.graph.tensor(value).and_then(|t| t.rows).unwrap_or(RunDim::Tokens)
     }
 
-    /// Bytes of an element of a value in memory, of all shares together.
-    fn element_bytes(&self, value: ValueId) -> u64 {
+    /// Bytes of a row of a value in memory, of all shares together.
+    fn value_row_bytes(&self, value: ValueId) -> u64 {
+        let width = self.graph.tensor(value).map_or(0, |tensor| tensor.width());
         let shares = self.shares.get(&value).copied().unwrap_or(1);
-        if self.halves.contains(&value) { 2 } else { 4 * u64::from(shares) }
+        width * if self.halves.contains(&value) { 2 } else { 4 * u64::from(shares) }
+    }
+
+    /// Whether products and attention may go by cooperative matrices.
+    fn multiplies_matrices(&self) -> bool {
+        self.options.precision == Precision::Auto && shapes::matrix_size(self.device).is_some()
     }
 
     /// How a state is stored.

@@ -426,8 +426,8 @@ fn emit_share(context: Context<'_>, emitter: &mut Emitter<'_>, kernel: &mut Prod
     ));
 }
 
-/// Packed weights once, but those of experts for each row where rows are not grouped; x and the epilogue's operands and results
-/// for each row.
+/// Packed weights once, but those of experts for each row where rows are not grouped; x and the
+/// epilogue's operands and results for each row.
 fn cost(
     context: Context<'_>,
     region: &Region,
@@ -440,13 +440,13 @@ fn cost(
         // Of experts, those of one token.
         let rows = graph.tensor(linear).map_or(0, |t| t.width());
         let bytes = matrix.format.packing().bytes(rows * matrix.columns);
-        let groups = product.experts.map(|experts| (experts.top, group::grouped(context, experts)));
-        match groups {
-            Some((_, None)) => cost.token_bytes += bytes,
-            Some((top, Some(groups))) => {
+        let groups = product.experts.map(|experts| group::grouped(context, experts));
+        match (product.experts, groups.flatten()) {
+            (None, _) => cost.weight_bytes += bytes,
+            (Some(_), None) => cost.token_bytes += bytes,
+            (Some(ExpertAnchor { top, .. }), Some(groups)) => {
                 cost.weight_bytes += bytes / top.max(1) * u64::from(groups.experts);
             }
-            None => cost.weight_bytes += bytes,
         }
         cost.token_flops += 2 * rows * matrix.columns;
     }
@@ -459,10 +459,7 @@ fn cost(
                 let partials = context.splits.get(&home).filter(|split| split.in_place);
                 cost.token_bytes += match partials {
                     Some(partials) => partials.split.bytes(),
-                    None => {
-                        let width = graph.tensor(home).map_or(0, |t| t.width());
-                        context.element_bytes(home) * width
-                    }
+                    None => context.value_row_bytes(home),
                 };
             }
         }

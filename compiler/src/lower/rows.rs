@@ -230,7 +230,7 @@ fn threads(context: Context<'_>, steps: u32) -> u32 {
 /// Bytes of a row of what is stored, elements as they are in memory.
 pub fn stored_bytes(context: Context<'_>, output: ValueId) -> u64 {
     match &context.graph.node(output).ty {
-        Type::Tensor(tensor) => context.element_bytes(output) * tensor.width(),
+        Type::Tensor(_) => context.value_row_bytes(output),
         Type::State(state) => super::row_bytes(context.state(*state)),
     }
 }
@@ -257,10 +257,7 @@ pub fn cost(context: Context<'_>, region: &Region, width: u64) -> Cost {
                 }
                 Op::Weight(id) => cost.weight_bytes += 4 * graph.weights[id.0 as usize].elements(),
                 _ if is_leaf(graph, home) => {}
-                _ => {
-                    let width = graph.tensor(home).map_or(0, |t| t.width());
-                    cost.token_bytes += context.element_bytes(home) * width;
-                }
+                _ => cost.token_bytes += context.value_row_bytes(home),
             }
         }
     }

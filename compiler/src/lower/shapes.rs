@@ -15,8 +15,8 @@ use quarrel_kernels::attention::{Quads, Tiles};
 use quarrel_kernels::product::{Columns, Staging};
 use quarrel_kernels::{attention, product};
 
-pub use matrices::by_matrices;
-use matrices::{by_rule, matrix_size};
+use matrices::by_rule;
+pub use matrices::{by_matrices, matrix_size};
 
 /// Bytes of x that a product may stage in workgroup memory.
 const STAGE_BYTES: u64 = 16 << 10;

@@ -5,10 +5,11 @@
 use super::bindings::Resource;
 use super::expression::{At, Emitter};
 use super::product::shape_of;
+use super::split::reads_from;
 use super::{Context, RunDim};
 use crate::decisions::{Decisions, Refusal};
 use crate::error::CompileError;
-use crate::region::{Anchor, ProductAnchor, Region, label, storage};
+use crate::region::{Anchor, ProductAnchor, Region, label};
 use quarrel_ir::graph::{Graph, Op, ValueId};
 use quarrel_ir::plan::{Phase, Place, PlanOptions};
 use quarrel_kernels::product::Order;
@@ -23,6 +24,9 @@ pub fn share(
     regions: Vec<Region>,
     decisions: &mut Decisions,
 ) -> Result<(Vec<Region>, Shares), CompileError> {
+    if !context.multiplies_matrices() {
+        return Ok((regions, Shares::new()));
+    }
     let may = |region: &Region| shareable(context, &regions, region);
     let linears: Vec<Option<ValueId>> = regions.iter().map(may).collect();
     // As if none were shared: what may be is a choice among tiles.
@@ -36,7 +40,9 @@ pub fn share(
     let mut all = Vec::new();
     for (region, linear) in regions.into_iter().zip(linears) {
         match linear.filter(|linear| shares[linear] > 1) {
-            Some(linear) => all.extend(apart(context.graph, region, linear, decisions)),
+            Some(linear) => {
+                all.extend(apart(context.graph, region, (linear, shares[&linear]), decisions));
+            }
             None => all.push(region),
         }
     }
@@ -78,15 +84,21 @@ fn shareable(context: Context<'_>, regions: &[Region], region: &Region) -> Optio
     (plain && fits).then_some(linear)
 }
 
-fn reads_from(graph: &Graph, member: ValueId, value: ValueId) -> bool {
-    graph.operands(member).into_iter().any(|operand| storage(graph, operand) == value)
-}
-
 /// The region of a shared product, and that of what followed its sums.
-fn apart(graph: &Graph, region: Region, linear: ValueId, decisions: &mut Decisions) -> Vec<Region> {
+fn apart(
+    graph: &Graph,
+    region: Region,
+    (linear, shares): (ValueId, u32),
+    decisions: &mut Decisions,
+) -> Vec<Region> {
     let output = region.outputs[0];
+    let shared = format!(
+        "{shares} workgroups share its columns, as its rows of weights make too few tiles to keep the \
+         device busy"
+    );
     if output == linear {
-        return vec![region];
+        let reasons = [region.reasons.clone(), vec![shared]].concat();
+        return vec![Region { reasons, ..region }];
     }
     let (after, before): (BTreeMap<_, _>, BTreeMap<_, _>) =
         region.members.iter().partition(|(_, place)| **place == Place::Epilogue);
@@ -101,8 +113,12 @@ fn apart(graph: &Graph, region: Region, linear: ValueId, decisions: &mut Decisio
     let reason = format!("adds up what the workgroups left that share {}", label(graph, linear));
     let place = |value: &ValueId| if *value == output { Place::Anchor } else { Place::Prologue };
     let members = after.keys().map(|value| (*value, place(value))).collect();
-    let product = Region { members: before, outputs: vec![linear], ..region };
-    vec![product, Region::rows(output, members, reason)]
+    let mut rows = Region::rows(output, members, reason);
+    // Why they were together holds of what is apart now.
+    let Region { anchor, aside, reasons, .. } = region;
+    rows.reasons.splice(0..0, reasons);
+    let reasons = vec![shared];
+    vec![Region { anchor, members: before, outputs: vec![linear], aside, reasons }, rows]
 }
 
 impl Emitter<'_> {

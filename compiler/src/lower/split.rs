@@ -157,7 +157,8 @@ fn gathered(graph: &Graph, x: ValueId) -> ValueId {
     }
 }
 
-fn reads_from(graph: &Graph, member: ValueId, value: ValueId) -> bool {
+/// Whether an op reads `value`, or a reshape of it.
+pub fn reads_from(graph: &Graph, member: ValueId, value: ValueId) -> bool {
     graph.operands(member).into_iter().any(|operand| storage(graph, operand) == value)
 }
 

@@ -74,7 +74,6 @@ fn store_value(
     let first = at(row, place.to_string());
     let value = emitter.value(&mut body, output, &first, step == Step::Wide);
     let (resource, stored) = emitter.own_share(output, resource, row);
-
     let name = emitter.bindings.name(resource, element, Access::Write);
     let mut text =
         format!("    {name}[({stored}) * {width}u + {place}] = {};{mark}\n", kept(&value));

@@ -1,7 +1,7 @@
 //! Sampling: a row of logits to the next token, and the inputs of the next step.
 //!
-//! One workgroup handles one row of logits, but that `largest` shares a row's out among many. With `r` the row, `n = out_rows[r]` is the token row it
-//! belongs to, `slots[n]` its slot and `positions[n]` the position of that token. The kernels write
+//! One workgroup handles one row of logits, but that `largest` shares a row out among many. With `r`
+//! the row, `n = out_rows[r]` is the token row it belongs to, `slots[n]` its slot and `positions[n]` the position of that token. The kernels write
 //! the slot's record in `sampled`, at the place of its ring that `drawn` counts, and, at index
 //! `slot`, what the decode program reads next, so a plan with one slot goes from prefill to decode,
 //! and from decode to decode, without the host. A plan with several slots prefills them one at a
@@ -31,7 +31,7 @@
 use crate::template::fill;
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::graph::RunDim;
-use quarrel_ir::plan::{Access, BufferId, Extent, Io, Kernel, KernelBinding};
+use quarrel_ir::plan::{Access, BufferId, Extent, Io, Kernel, KernelBinding, Phase};
 use quarrel_ir::sampling::{HISTORY, MOST_PARTS, RECORDS, SLOT_WORDS};
 
 /// A binding's name, and the buffer of a plan that it stands for.
@@ -89,6 +89,13 @@ pub struct SamplingKernels {
     pub greedy: [Stage; 2],
     /// Draws by the slots' sampling parameters.
     pub sample: Stage,
+}
+
+impl SamplingKernels {
+    /// The programs, with the dispatches of each in order.
+    pub fn programs(self) -> [(Phase, Vec<Stage>); 2] {
+        [(Phase::Greedy, self.greedy.into()), (Phase::Sample, vec![self.sample])]
+    }
 }
 
 /// The sampling kernels for `vocabulary` logits a row, states of `context` positions and `slots`

@@ -180,6 +180,20 @@ impl Builder {
         }
     }
 
+    /// A program of kernels over whole buffers.
+    pub fn stages(
+        &mut self,
+        phase: Phase,
+        stages: impl Iterator<Item = (Vec<BufferId>, [Extent; 3], Kernel)>,
+    ) {
+        let mut dispatches = Vec::new();
+        for (buffers, grid, kernel) in stages {
+            let kernel = self.add_kernel(kernel);
+            dispatches.push(self.dispatch(kernel, &buffers, grid));
+        }
+        self.program(phase, dispatches);
+    }
+
     pub fn program(&mut self, phase: Phase, dispatches: Vec<Dispatch>) {
         let name = format!("{phase:?}");
         self.plan.programs.push(Program { name, phase, dispatches });

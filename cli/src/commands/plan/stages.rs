@@ -25,7 +25,7 @@ pub(super) enum Stage {
     Schedule,
     /// Where tensors are packed
     Weights,
-    /// The kernels with those that combine split attention
+    /// The kernels with those that combine split attention and add up products that are shared
     Split,
     /// The same with those that list the rows of each expert
     Group,

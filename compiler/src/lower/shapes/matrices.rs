@@ -8,8 +8,8 @@ use quarrel_kernels::product::{Columns, Matrices, Shape};
 /// workgroup memory holds, and steps that are read ahead.
 type Tile = (u32, u32, (u32, u32), u32, u32, u32);
 
-/// The tile for many rows of weights and long ones: subgroups hold four matrices by four, and fewer of
-/// them more of what a processor has of registers, so that several workgroups run beside each other.
+/// The tile for many rows of weights that are long: subgroups hold four matrices by four, so that each
+/// matrix of a factor that is loaded serves four products.
 const LARGE: Tile = (128, 128, (2, 2), 64, 1, 1);
 
 /// Tiles by cooperative matrices, largest first; of tiles that give as many workgroups, those that
@@ -127,7 +127,7 @@ pub fn by_matrices(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<Shape> {
 }
 
 /// Rows and columns of the cooperative matrices that kernels use on a device.
-pub(super) fn matrix_size(device: &DeviceFacts) -> Option<u32> {
+pub fn matrix_size(device: &DeviceFacts) -> Option<u32> {
     let square = |size: &u32| device.matrix_shapes.contains(&(*size, *size, *size));
     [16, 8].into_iter().find(square).filter(|_| device.shader_f16)
 }
