@@ -291,7 +291,8 @@ impl<'a> Run<'a> {
             }
             None => {
                 let options = tuned::with(&options, &self.facts, &self.args.plan);
-                GpuModel::compile(&self.model.graph, gpu, &options)?
+                let compiled = GpuModel::compile(&self.model.graph, gpu, &options);
+                compiled.map_err(|error| self.at_context(error))?
             }
         };
         let phases = [Phase::Prefill, Phase::Greedy, Phase::Decode];
@@ -301,6 +302,17 @@ impl<'a> Run<'a> {
         }
         session.engine().compile(&phases)?;
         Ok(Bench { session, reps: self.args.reps })
+    }
+
+    /// An error of compiling, with where the context comes from if the user did not give it.
+    fn at_context(&self, error: CliError) -> CliError {
+        match (&error, self.args.plan.ctx) {
+            (CliError::User(_), None) => error.at(&format!(
+                "with the context of {} positions that --depth, --prompt-len and --gen-len ask for",
+                self.context
+            )),
+            _ => error,
+        }
     }
 
     /// Runs the tests of one plan.
