@@ -11,7 +11,7 @@ use quarrel_ir::graph::{Graph, StateFormat};
 use quarrel_ir::plan::{Access, Dispatch, Kernel, Phase, Place, Plan, PlanOptions, Precision};
 use quarrel_kernels::check;
 use quarrel_tests::architectures::{draw, twenty};
-use quarrel_tests::little::{self, Little};
+use quarrel_tests::little::{self, Block, Little};
 use quarrel_tests::synthetic::Variant;
 use quarrel_tests::{facts, smollm2};
 use std::collections::BTreeSet;
@@ -216,6 +216,21 @@ fn every_format_on_an_apple_gpu() {
         assert!(plan.kernels.iter().any(by_matrices), "{format:?}: no matrices");
         let rows = Little::new(format, 256).line("logits = h * 2");
         check_kernels(&self::plan(&rows.graph(), &facts::apple(), true));
+    }
+}
+
+/// Heads of which each subgroup has a part, as registers do not hold them whole.
+#[test]
+fn large_heads_by_matrices() {
+    let drawn = draw(&little::block(), 1, 60)[0].clone();
+    for head in [192, 256] {
+        let block = Block { head, rope_dims: head, formats: [Format::F16; 3], ..drawn.clone() };
+        for device in [facts::apple(), facts::nvidia()] {
+            let plan = plan(&block.little().graph(), &device, true);
+            let of_parts = |kernel: &Kernel| kernel.variant.ends_with("2 parts of a head");
+            assert!(plan.kernels.iter().any(of_parts), "{head} on {}", device.name);
+            check_kernels(&plan);
+        }
     }
 }
 

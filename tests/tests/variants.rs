@@ -89,6 +89,29 @@ fn of_a_discrete_gpu() {
     blocks().for_each(|block| check(&block, Some(gpu().facts().subgroup_size)));
 }
 
+/// Heads of which each subgroup has a part, as registers do not hold them whole, where the device has
+/// matrices.
+#[test]
+fn of_large_heads() {
+    for head in [192, 256] {
+        let formats = [Format::F16; 3];
+        let drawn = draw(&little::block(), 1, 51)[0].clone();
+        let block = Block { head, rope_dims: head, kv_heads: 1, share: 4, formats, ..drawn };
+        let options = PlanOptions {
+            precision: Precision::Auto,
+            state: Some(StateFormat::F16),
+            chunk: 70,
+            out_rows: 70,
+            ..options()
+        };
+        let parts = [(Phase::Prefill, 70), (Phase::Prefill, 40), (Phase::Decode, 1)];
+        let lanes = Some(gpu().facts().subgroup_size);
+        let names = check_all(&block.little(), lanes, &options, &parts, 1e-3);
+        let of_parts = names.iter().any(|name| name.ends_with("-parts2"));
+        assert_eq!(of_parts, !gpu().facts().matrix_shapes.is_empty(), "{names:?}");
+    }
+}
+
 /// Products of weights that are bytes with x in integers, whose rounding is 2e-5 of a row.
 #[test]
 fn of_products_in_integers() {

@@ -23,6 +23,8 @@ pub struct Flash {
     pub lanes: u32,
     /// Subgroups along the rows and along the positions of a step.
     pub subgroups: (u32, u32),
+    /// Subgroups that share rows and positions, each with its part of a head's elements.
+    pub parts: u32,
     /// Matrices of rows that each subgroup holds.
     pub held: u32,
     /// Positions of each subgroup in a step.
@@ -50,7 +52,7 @@ impl Flash {
 
     /// Subgroups of a workgroup.
     const fn groups(&self) -> u32 {
-        self.subgroups.0 * self.subgroups.1
+        self.subgroups.0 * self.subgroups.1 * self.parts
     }
 
     /// Positions of a step.
@@ -88,9 +90,12 @@ impl Flash {
         8 * (staged + weights) + 16 * scores + 8 * self.own() * self.groups() + 4 * self.groups()
     }
 
-    /// Whether heads of these sizes are whole matrices, and each thread has as much to do as others.
+    /// Whether parts of heads of these sizes are whole matrices, and each thread has as much to do as
+    /// others.
     pub fn takes(&self, key_size: u32, value_size: u32) -> bool {
-        let whole = [key_size, value_size, self.keys].iter().all(|n| n.is_multiple_of(self.size));
+        let part = self.size * self.parts;
+        let whole = [key_size, value_size].iter().all(|n| n.is_multiple_of(part))
+            && self.keys.is_multiple_of(self.size);
         let (together, of_lane) = self.lanes_of();
         let divided = self.lanes * of_lane == self.own() * together
             && (self.keys / 4).is_multiple_of(together)
@@ -125,13 +130,17 @@ impl FlashText<'_> {
         Shader {
             family: "attention",
             variant: format!(
-                "F16 matrices of {0} x {0}, {1} rows x {2} positions a subgroup, {3} x {4} a workgroup of {5}",
+                "F16 matrices of {0} x {0}, {1} rows x {2} positions a subgroup, {3} x {4} a workgroup of {5}{6}",
                 flash.size,
                 flash.own(),
                 flash.keys,
                 flash.rows(),
                 flash.step(),
-                flash.threads()
+                flash.threads(),
+                match flash.parts {
+                    1 => String::new(),
+                    parts => format!(", {parts} parts of a head"),
+                }
             ),
             wgsl: kernel.fill(include_str!("flash.wgsl"), &self.loads_text(), &holes),
             workgroup: flash.threads(),
@@ -154,6 +163,9 @@ impl FlashText<'_> {
             ("rows", number(flash.rows())),
             ("own", number(flash.own())),
             ("across", number(flash.subgroups.1)),
+            ("parts", number(flash.parts)),
+            ("key_part", number(key_size / 4 / flash.parts)),
+            ("value_part", number(value_size / 4 / flash.parts)),
             ("keys", number(flash.keys)),
             ("threads", number(flash.threads())),
             ("subgroups", number(flash.groups())),
@@ -288,9 +300,14 @@ impl FlashText<'_> {
         format!("&{array}[({at}) * UNIT]")
     }
 
-    /// Pairs of a matrix of rows and one of `elements` across.
+    /// Matrices across a subgroup's part of `elements` of a head.
+    const fn matrices(&self, elements: u32) -> u32 {
+        elements / self.flash.parts / self.flash.size
+    }
+
+    /// Pairs of a matrix of rows and one of a subgroup's part of `elements`.
     fn each(&self, elements: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
-        let across = elements / self.flash.size;
+        let across = self.matrices(elements);
         (0..self.flash.held).flat_map(move |i| (0..across).map(move |j| (i, j)))
     }
 }

@@ -3,7 +3,9 @@
 //
 // A workgroup takes ROWS rows; a row is a token with one of the SHARE query heads that share a key
 // head, tokens first. Positions come STEP at a time. Of these each of ACROSS subgroups has KEYS, and
-// keeps a maximum, a total and sums of its own for OWN rows; in the end they meet.
+// keeps a maximum, a total and sums of its own for OWN rows; in the end they meet. PARTS subgroups may
+// take the same rows and positions, each with its part of a head's elements, so that queries and sums fit
+// into registers: their scores are added up.
 //
 // Matrices cannot be scaled row by row. So a row's maximum stays what it was until a score is above
 // it by more than SLACK: until then weights are larger than 1, which the quotient cancels. When it
@@ -15,6 +17,10 @@ enable wgpu_cooperative_matrix;
 const ROWS = {{rows}}u;
 const OWN = {{own}}u;
 const ACROSS = {{across}}u;
+const PARTS = {{parts}}u;
+// Vectors of four of a part of a key's and of a value's elements.
+const KEY_PART = {{key_part}}u;
+const VALUE_PART = {{value_part}}u;
 const KEYS = {{keys}}u;
 const STEP = KEYS * ACROSS;
 const THREADS = {{threads}}u;
@@ -65,8 +71,9 @@ fn main(
     let oldest_token = positions[first / SHARE];
     let newest = positions[(min(first + ROWS, all) - 1u) / SHARE];
     let slot = slots[first / SHARE];
-    let down = subgroup / ACROSS;
-    let across = subgroup % ACROSS;
+    let down = subgroup / (ACROSS * PARTS);
+    let across = subgroup / PARTS % ACROSS;
+    let head_part = subgroup % PARTS;
     for (var i = tid; i < ROWS * KEY4; i += THREADS) {
         let row = min(first + i / KEY4, all - 1u);
         let head = row / SHARE * ALL_HEADS + kv * SHARE + row % SHARE;

@@ -69,14 +69,15 @@ fn splits_are_combined() {
     }
 }
 
-/// Matrices of 16 by 16 and of 8 by 8, lanes that share rows and lanes that have several, in vectors
-/// and not.
+/// Matrices of 16 by 16 and of 8 by 8, lanes that share rows and lanes that have several, subgroups that
+/// have whole heads and parts of them, in vectors and not.
 #[test]
 fn flash_of_every_size() {
     let tile = |size, lanes, subgroups, held, keys| Flash {
         size,
         lanes,
         subgroups,
+        parts: 1,
         held,
         keys,
         vectors: size == 16,
@@ -89,10 +90,13 @@ fn flash_of_every_size() {
         tile(8, 8, (1, 4), 2, 16),
     ];
     for format in [StateFormat::F16, StateFormat::F32] {
-        for size in [16, 64, 96, 128, 256] {
-            for flash in tiles.into_iter().filter(|flash| flash.takes(size, size)) {
-                taken(&kernel(size, format, Shape::Flash(flash)).shader());
-            }
+        for (size, parts) in [(16, 1), (64, 1), (96, 1), (128, 1), (192, 2), (256, 2), (512, 4)] {
+            let tiles = tiles.map(|tile| Flash { parts, ..tile });
+            let fitting = tiles.into_iter().filter(|flash| flash.takes(size, size));
+            let count = fitting
+                .inspect(|flash| taken(&kernel(size, format, Shape::Flash(*flash)).shader()))
+                .count();
+            assert!(count > 0, "{size}");
         }
     }
 }

@@ -21,14 +21,16 @@ const TILES: [Tile; 7] = [
     ((1, 2), 16, 16),
     ((2, 1), 16, 16),
 ];
+/// The same of heads that subgroups have parts of.
+const TILES_OF_PARTS: [Tile; 3] = [((2, 1), 16, 32), ((2, 1), 16, 16), ((1, 2), 16, 16)];
 
 /// Workgroups that keep a large GPU busy: each is a few subgroups, of which a processor runs a dozen
 /// at once.
 const ENOUGH_GROUPS: u64 = 192;
 
-/// Largest head: a subgroup holds queries and sums of its rows in registers. With heads of 256 what
-/// comes out on an NVIDIA H200 is not finite, for a reason that is not known; 16 to 128 are right.
-const LARGEST_HEAD: u32 = 128;
+/// Most elements of a head of a subgroup, which holds queries and sums of its rows in registers. With
+/// 256, more than there are, what comes out on an NVIDIA H200 is not finite.
+const LARGEST_PART: u32 = 128;
 
 /// Tile sizes for prompts, where the device has cooperative matrices and heads are whole ones.
 pub fn flash(device: &DeviceFacts, needs: &AttentionNeeds) -> Option<Flash> {
@@ -42,15 +44,16 @@ pub fn flash(device: &DeviceFacts, needs: &AttentionNeeds) -> Option<Flash> {
 /// All tile sizes for prompts that the device can run, the largest first, each with its workgroups.
 pub fn all(device: &DeviceFacts, needs: &AttentionNeeds) -> Vec<(Flash, u64)> {
     let many = needs.phase == Phase::Prefill && needs.tokens > 1;
-    let held = needs.key_size.max(needs.value_size) <= LARGEST_HEAD;
-    if !needs.matrices || !many || !held || device.kind == DeviceKind::Cpu {
+    if !needs.matrices || !many || device.kind == DeviceKind::Cpu {
         return Vec::new();
     }
+    let parts = needs.key_size.max(needs.value_size).div_ceil(LARGEST_PART).next_power_of_two();
+    let tiles: &[Tile] = if parts > 1 { &TILES_OF_PARTS } else { &TILES };
     let Some(size) = matrix_size(device) else { return Vec::new() };
     let made = |&(subgroups, rows, keys): &Tile| {
         let lanes = device.subgroup_size;
         let vectors = device.backend == "vulkan";
-        let flash = Flash { size, lanes, subgroups, held: rows / size, keys, vectors };
+        let flash = Flash { size, lanes, subgroups, parts, held: rows / size, keys, vectors };
         let fits = flash.takes(needs.key_size, needs.value_size)
             && flash.threads() <= device.max_workgroup_threads
             && flash.workgroup_bytes(needs.key_size, needs.value_size)
@@ -59,5 +62,5 @@ pub fn all(device: &DeviceFacts, needs: &AttentionNeeds) -> Vec<(Flash, u64)> {
         let groups = u64::from(needs.heads / needs.share) * rows.div_ceil(flash.rows().into());
         fits.then_some((flash, groups))
     };
-    TILES.iter().filter_map(made).collect()
+    tiles.iter().filter_map(made).collect()
 }

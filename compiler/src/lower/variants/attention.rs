@@ -56,8 +56,9 @@ fn name(shape: &Shape) -> String {
         Shape::Tiles(Tiles { tokens, heads, threads, positions }) => {
             format!("tiles-t{tokens}-h{heads}-p{positions}-{threads}")
         }
-        Shape::Flash(Flash { size, subgroups: (down, across), held, keys, .. }) => {
-            format!("flash-{}x{keys}-{down}x{across}", held * size)
+        Shape::Flash(Flash { size, subgroups: (down, across), parts, held, keys, .. }) => {
+            let parts = if parts > 1 { format!("-parts{parts}") } else { String::new() };
+            format!("flash-{}x{keys}-{down}x{across}{parts}", held * size)
         }
     }
 }

@@ -20,9 +20,14 @@ impl FlashText<'_> {
             let _ = writeln!(text, "        var highest_{i} = LOWEST;");
             for c in 0..self.fours() {
                 let four = format!("part + {}u", c * together);
+                // Over all parts of the head.
+                let score = (0..self.flash.parts).map(|part| {
+                    format!("score_four(((subgroup - head_part + {part}u) * OWN + row_{i}) * SCORE_STRIDE + {four})")
+                });
+                let score = score.collect::<Vec<_>>().join(" + ");
                 let _ = writeln!(
                     text,
-                    "        let four_{i}_{c} = masked(score_four((subgroup * OWN + row_{i}) * SCORE_STRIDE + {four}), base + across * KEYS + 4u * ({four}), at_{i}, slope_{i});\n        \
+                    "        let four_{i}_{c} = masked({score}, base + across * KEYS + 4u * ({four}), at_{i}, slope_{i});\n        \
                      highest_{i} = max(highest_{i}, max(max(four_{i}_{c}.x, four_{i}_{c}.y), max(four_{i}_{c}.z, four_{i}_{c}.w)));"
                 );
             }
@@ -56,7 +61,7 @@ impl FlashText<'_> {
     /// Matrices of values in each turn that sums go through workgroup memory in.
     fn turns(&self) -> Vec<Range<u32>> {
         let (all, most) =
-            (self.kernel.value_size / self.flash.size, self.flash.keys / self.flash.size);
+            (self.matrices(self.kernel.value_size), self.flash.keys / self.flash.size);
         (0..all).step_by(most as usize).map(|j| j..all.min(j + most)).collect()
     }
 
@@ -132,23 +137,23 @@ impl FlashText<'_> {
             let _ = write!(
                 text,
                 "        workgroupBarrier();\n        \
-                 for (var e = tid; e < ROWS * {fours}u; e += THREADS) {{\n            \
-                 let own = e / {fours}u;\n            let j = e % {fours}u;\n            \
-                 let row = first + own;\n            \
-                 let begin = own / OWN * ACROSS * OWN + own % OWN;\n            \
+                 for (var e = tid; e < ROWS * PARTS * {fours}u; e += THREADS) {{\n            \
+                 let own = e / (PARTS * {fours}u);\n            let part = e / {fours}u % PARTS;\n            \
+                 let j = e % {fours}u;\n            let row = first + own;\n            \
+                 let begin = (own / OWN * ACROSS * PARTS + part) * OWN + own % OWN;\n            \
                  var highest = maxima[begin];\n"
             );
             for c in 1..across {
                 let _ = writeln!(
                     text,
-                    "            highest = max(highest, maxima[begin + {c}u * OWN]);"
+                    "            highest = max(highest, maxima[begin + {c}u * PARTS * OWN]);"
                 );
             }
             text += "            var total = 0.0;\n            var sum = vec4<f32>();\n";
             for c in 0..across {
                 let _ = writeln!(
                     text,
-                    "            let at_{c} = begin + {c}u * OWN;\n            \
+                    "            let at_{c} = begin + {c}u * PARTS * OWN;\n            \
                      let weight_{c} = exp(maxima[at_{c}] - highest);\n            \
                      total += weight_{c} * totals[at_{c}];\n            \
                      sum += weight_{c} * score_four(at_{c} * SCORE_STRIDE + j);"
@@ -160,7 +165,7 @@ impl FlashText<'_> {
                 text,
                 "            if (broken) {{ sum = vec4(bitcast<f32>(0x7fc00000u | tid)); }}\n            \
                  let head = row / SHARE * ALL_HEADS + kv * SHARE + row % SHARE;\n            \
-                 if (row < all) {{ out[head * VALUE4 + {start}u + j] = {float}(sum / total); }}\n        }}\n    }}"
+                 if (row < all) {{ out[head * VALUE4 + part * VALUE_PART + {start}u + j] = {float}(sum / total); }}\n        }}\n    }}"
             );
         }
         text

@@ -11,7 +11,11 @@ impl FlashText<'_> {
         for (i, j) in self.each(self.kernel.key_size) {
             let at = self.at(
                 "staged",
-                &format!("(down * OWN + {}u) * KEY_STRIDE + {}u", i * size, j * fours),
+                &format!(
+                    "(down * OWN + {}u) * KEY_STRIDE + head_part * KEY_PART + {}u",
+                    i * size,
+                    j * fours
+                ),
             );
             let _ = writeln!(
                 text,
@@ -83,7 +87,7 @@ impl FlashText<'_> {
             .collect()
     }
 
-    /// Scores of the subgroup's rows and positions.
+    /// Scores of the subgroup's rows and positions, over its part of the head's elements.
     pub(super) fn multiply_text(&self) -> String {
         let Flash { size, held, keys, .. } = self.flash;
         let (a_step, b_type) = (size / 4, self.matrix("f16", "B"));
@@ -93,10 +97,14 @@ impl FlashText<'_> {
             for i in 0..held {
                 let _ = writeln!(text, "            var score_{i} = zero;");
             }
-            for j in 0..self.kernel.key_size / size {
+            for j in 0..self.matrices(self.kernel.key_size) {
                 let at = self.at(
                     "staged",
-                    &format!("(across * KEYS + {}u) * KEY_STRIDE + {}u", k * size, j * a_step),
+                    &format!(
+                        "(across * KEYS + {}u) * KEY_STRIDE + head_part * KEY_PART + {}u",
+                        k * size,
+                        j * a_step
+                    ),
                 );
                 let _ = writeln!(
                     text,
@@ -146,11 +154,11 @@ impl FlashText<'_> {
                     self.matrix("f16", "A")
                 );
             }
-            for j in 0..self.kernel.value_size / size {
+            for j in 0..self.matrices(self.kernel.value_size) {
                 let at = self.at(
                     "staged",
                     &format!(
-                        "VALUES + (across * KEYS + {}u) * VALUE_STRIDE + {}u",
+                        "VALUES + (across * KEYS + {}u) * VALUE_STRIDE + head_part * VALUE_PART + {}u",
                         k * size,
                         j * fours
                     ),
