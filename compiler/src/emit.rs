@@ -158,11 +158,11 @@ impl<'a> Emission<'a> {
             | Resource::Halves(_)
             | Resource::Partials { .. }
             | Resource::Shares { .. }
-            | Resource::Groups { .. } => self.from_pool(resource, assigned)?,
+            | Resource::Groups { .. } => self.pool_range(resource, assigned)?,
         })
     }
 
-    fn from_pool(
+    fn pool_range(
         &self,
         resource: &Resource,
         assigned: &Assigned,

@@ -21,6 +21,10 @@ pub use matrices::{by_matrices, matrix_size};
 /// Bytes of x that a product may stage in workgroup memory.
 const STAGE_BYTES: u64 = 16 << 10;
 
+/// The same as integers, at most; and what a device must have besides, for sums.
+const INTEGER_STAGE_BYTES: u32 = 40 << 10;
+const BESIDE_STAGE_BYTES: u32 = 4 << 10;
+
 /// Workgroups that keep a large GPU busy.
 const ENOUGH_GROUPS: u64 = 96;
 
@@ -74,15 +78,16 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, S
         (false, false, false) => (needs.tokens.min(4), rows.min(2), 4),
         (false, false, true) => (8, 4, 4),
     };
-    product_of(device, needs, sizes)
+    product_of(device, needs, sizes, 1)
 }
 
 /// The shape of a product whose subgroups hold so many rows of x and of weights, and whose workgroups
-/// take so many blocks of such rows; how x is staged.
+/// take so many blocks of such rows, in so many passes where x is staged once; how x is staged.
 pub fn product_of(
     device: &DeviceFacts,
     needs: &ProductNeeds,
     (tokens, rows, blocks): (u32, u32, u32),
+    passes: u32,
 ) -> (product::Shape, Staging) {
     let software = device.kind == DeviceKind::Cpu;
     let subgroup = device.subgroup_size.max(4);
@@ -104,15 +109,17 @@ pub fn product_of(
         let share = sharing(device, needs, rows, tile / rows);
         let threads = tile / rows * share * subgroup;
         if threads <= device.max_workgroup_threads {
-            let (fetched, fits) = fetched(needs, (subgroup, share), tokens, rows);
-            let shape = product::Shape { threads, columns: Columns::Fetched(fetched), ..shape };
+            let (fetched, fits) = fetched(device, needs, (subgroup, share), tokens, rows);
             let far_apart = needs.format.packing().chunk >= FAR_APART;
             let staged = match fits && (needs.computed || far_apart) {
                 true if integers(device, needs) => Staging::Integers,
                 true => Staging::Floats,
                 false => Staging::No,
             };
-            return (shape, staged);
+            let once = staged != Staging::No && fetched.staged.is_none();
+            let fetched = product::Fetched { passes: if once { passes } else { 1 }, ..fetched };
+            let (tile, columns) = (tile * fetched.passes, Columns::Fetched(fetched));
+            return (product::Shape { tile, threads, columns, ..shape }, staged);
         }
     }
     let alone = needs.experts && needs.groups.is_none();
@@ -169,6 +176,7 @@ const MOST_AHEAD: u32 = 4;
 /// How far ahead a subgroup that holds `rows` rows reads weights, and whether what a turn needs of
 /// `tokens` rows of x fits into what may be staged; where all of x does not, whole turns of it are.
 fn fetched(
+    device: &DeviceFacts,
     needs: &ProductNeeds,
     (lanes, share): (u32, u32),
     tokens: u32,
@@ -176,14 +184,22 @@ fn fetched(
 ) -> (product::Fetched, bool) {
     let chunk = needs.format.packing().chunk as u32;
     let (chunks, together) = (needs.columns as u32 / chunk, lanes * share);
+    // Bytes of four elements, those of a block's scale and sums included, and bytes altogether.
+    let (bytes, most) = match integers(device, needs) {
+        true => {
+            let left = device.max_workgroup_bytes.saturating_sub(BESIDE_STAGE_BYTES);
+            (11, INTEGER_STAGE_BYTES.min(left))
+        }
+        false => (16, STAGE_BYTES as u32),
+    };
     // Turns of one chunk a lane for which x can be staged at once.
-    let short_turns = STAGE_BYTES as u32 / (4 * tokens * chunk * together);
+    let short_turns = most / (bytes * tokens * chunk / 4 * together);
     let most = (MOST_AHEAD / rows / tokens).min(short_turns).max(1);
     // Turns of equal length.
     let turns = chunks.div_ceil(together * most);
     let ahead = chunks.div_ceil(together * turns);
     let staged = Some(short_turns / ahead).filter(|part| *part > 0 && *part < turns);
-    (product::Fetched { lanes, share, ahead, staged }, short_turns > 0)
+    (product::Fetched { lanes, share, ahead, staged, passes: 1 }, short_turns > 0)
 }
 
 /// Subgroups at most that share work on one product: what a large GPU has under way at once.
@@ -231,13 +247,13 @@ fn software_blocks(needs: &ProductNeeds, subgroup: u32) -> u32 {
 /// Weight rows that a subgroup of a GPU holds at once when there is one row of x, and blocks of such
 /// rows of a workgroup: where x is long and each workgroup computes or stages it, more rows share it.
 /// By measurements on an H100 and an H200.
-fn gpu_sizes(device: &DeviceFacts, needs: &ProductNeeds) -> (u32, u32) {
+pub fn gpu_sizes(device: &DeviceFacts, needs: &ProductNeeds) -> (u32, u32) {
     let (quantised, few) = (!needs.format.is_float(), needs.rows < FEW_WEIGHT_ROWS);
     let (long, many) = (needs.columns >= LONG_X, needs.rows >= MANY_WEIGHT_ROWS);
     if integers(device, needs) {
         let rows = if few { 1 } else { 2 };
         let rest = !needs.computed && needs.rows >= REST_ROWS;
-        return (if long && (many || rest) { 4 } else { rows }, 8);
+        return (if many || (long && rest) { 4 } else { rows }, 8);
     }
     let rows = match (quantised, needs.computed, long) {
         _ if few => 1,

@@ -6,11 +6,17 @@
 //! subgroup of another size takes the usual loop.
 //!
 //! Where rows are few, several subgroups of a workgroup share the columns of a block of rows, so
-//! that more of the weights are on their way at once. Their sums meet in workgroup memory.
+//! that more of the weights are on their way at once. Their sums meet in workgroup memory. Where rows
+//! are many, subgroups may take several blocks of rows one after another, in passes, so that fewer
+//! workgroups compute x.
 
 use super::text::X;
 use super::{Columns, Product, segment_prefix};
 use std::fmt::Write;
+
+/// Chunks of rows up to which a pass is written out: turns, times chunks of a row, times rows. On an H200
+/// 8 are 7 % faster so, 28 are 10 % slower.
+const WRITTEN_OUT: u32 = 16;
 
 /// How far ahead weights are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +29,20 @@ pub struct Fetched {
     pub ahead: u32,
     /// Where x is staged in parts, the turns that a part lasts.
     pub staged: Option<u32>,
+    /// Blocks of rows that each subgroup takes one after another, all with the x that is staged once; 1
+    /// where x is staged in parts.
+    pub passes: u32,
 }
 
 impl Fetched {
     /// Lanes that go through a row together.
     const fn together(&self) -> u32 {
         self.lanes * self.share
+    }
+
+    /// Chunks of a row that a block's lanes read in a turn.
+    const fn span(&self) -> u32 {
+        self.together() * self.ahead
     }
 }
 
@@ -44,17 +58,14 @@ impl Product {
     /// Chunks of a row, and the turns that a lane takes to read its share of them.
     fn turns(&self, fetched: Fetched) -> (u32, u32) {
         let chunks = self.columns / self.segments[0].packing().chunk as u32;
-        (chunks, chunks.div_ceil(fetched.together() * fetched.ahead))
+        (chunks, chunks.div_ceil(fetched.span()))
     }
 
     /// Vectors of x that are staged at a time, where that is not all.
     pub(super) fn window(&self) -> Option<u32> {
         let fetched = self.fetched()?;
         let units = self.segments[0].packing().chunk as u32 / 4;
-        fetched
-            .staged
-            .filter(|_| self.staged())
-            .map(|turns| turns * fetched.together() * fetched.ahead * units)
+        fetched.staged.filter(|_| self.staged()).map(|turns| turns * fetched.span() * units)
     }
 
     /// Statements that stage the part of x that begins with turn `turn`.
@@ -83,11 +94,12 @@ impl Product {
                 fetched.lanes
             ),
         };
+        let kind = if fetched.passes > 1 { "var" } else { "let" };
         for r in 0..rows {
-            let _ = writeln!(text, "    let ahead_row_{r} = weight_row(tile, ahead + {r}u);");
+            let _ = writeln!(text, "    {kind} ahead_row_{r} = weight_row(tile, ahead + {r}u);");
         }
         if self.segments.len() > 1 {
-            text.push_str("    let ahead_segment = weight_segment(tile, ahead);\n");
+            let _ = writeln!(text, "    {kind} ahead_segment = weight_segment(tile, ahead);");
         }
         for owner in self.owners() {
             for (r, k) in self.ahead(fetched) {
@@ -101,17 +113,88 @@ impl Product {
         text + &self.read_ahead(fetched, "column")
     }
 
-    /// Statements that multiply one block of rows by what is read ahead.
+    /// Statements that multiply a subgroup's blocks of rows by what is read ahead.
     pub(super) fn multiply_text(&self, fetched: Fetched) -> String {
         let (_, turns) = self.turns(fetched);
-        let mut text = "        let slot = ahead;\n".to_string();
+        let passes = fetched.passes;
+        let mut text = String::new();
+        if passes > 1 {
+            debug_assert!(self.window().is_none(), "x is staged once");
+            let rows = self.shape.tile / passes;
+            let _ = writeln!(
+                text,
+                "        for (var nth_pass = 0u; nth_pass < {passes}u; nth_pass++) {{\n        \
+                 let slot = ahead + nth_pass * {rows}u;"
+            );
+        } else {
+            text.push_str("        let slot = ahead;\n");
+        }
         text += &self.each(|t, r| format!("        var sum_{t}_{r} = 0.0;\n"));
-        if turns > 1 {
-            let span = fetched.together() * fetched.ahead;
+        if self.written_out(fetched) {
+            for turn in 0..turns {
+                let start = format!("column + {}u", turn * fetched.span());
+                let next = format!("column + {}u", (turn + 1) * fetched.span());
+                let next = if turn + 1 < turns {
+                    self.read_ahead(fetched, &next)
+                } else {
+                    self.next_pass(fetched)
+                };
+                let _ = writeln!(text, "        {{\n        let start = {start};");
+                text += &self.turn_text(fetched, &next);
+                text.push_str("        }\n");
+            }
+        } else {
             let _ = writeln!(text, "        for (var turn = 0u; turn < {turns}u; turn++) {{");
-            let _ = writeln!(text, "        let start = turn * {span}u + column;");
-            text.push_str(&self.window_text(fetched));
-            for owner in self.owners() {
+            let _ = writeln!(text, "        let start = turn * {}u + column;", fetched.span());
+            text += &self.window_text(fetched);
+            let next = self.read_ahead(fetched, &format!("start + {}u", fetched.span()));
+            let last = self.next_pass(fetched);
+            let next = format!(
+                "        if (turn + 1u < {turns}u) {{\n{next}        }} else {{\n{last}        }}\n"
+            );
+            text += &self.turn_text(fetched, &next);
+            text.push_str("        }\n");
+        }
+        text += &self.sums_text(fetched.share);
+        if passes > 1 {
+            text.push_str("        }\n");
+        }
+        text
+    }
+
+    /// Whether turns are written out, so that nothing moves from register to register between them.
+    fn written_out(&self, fetched: Fetched) -> bool {
+        let (_, turns) = self.turns(fetched);
+        self.window().is_none() && turns * fetched.ahead * self.shape.rows <= WRITTEN_OUT
+    }
+
+    /// Statements that read the first chunks of the next pass's rows, if there is one.
+    fn next_pass(&self, fetched: Fetched) -> String {
+        if fetched.passes == 1 {
+            return String::new();
+        }
+        let rows = self.shape.tile / fetched.passes;
+        let mut text = format!(
+            "        if (nth_pass + 1u < {}u) {{\n        let next = slot + {rows}u;\n",
+            fetched.passes
+        );
+        for r in 0..self.shape.rows {
+            let _ = writeln!(text, "        ahead_row_{r} = weight_row(tile, next + {r}u);");
+        }
+        if self.segments.len() > 1 {
+            text.push_str("        ahead_segment = weight_segment(tile, next);\n");
+        }
+        text + &self.read_ahead(fetched, "column") + "        }\n"
+    }
+
+    /// One turn: what was read is multiplied while `next` reads on.
+    fn turn_text(&self, fetched: Fetched, next: &str) -> String {
+        let mut text = String::new();
+        let (_, turns) = self.turns(fetched);
+        let several = turns * fetched.passes > 1;
+        let owners = self.owners();
+        if several {
+            for &owner in &owners {
                 for (r, k) in self.ahead(fetched) {
                     let _ = writeln!(
                         text,
@@ -119,14 +202,16 @@ impl Product {
                     );
                 }
             }
-            let next = self.read_ahead(fetched, &format!("start + {span}u"));
-            let _ = writeln!(text, "        if (turn + 1u < {turns}u) {{\n{next}        }}");
+            if fetched.passes > 1 && owners.len() > 1 {
+                text.push_str("        let now_segment = ahead_segment;\n");
+            }
+            text.push_str(next);
         }
-        let owners = self.owners();
+        let segment = if fetched.passes > 1 { "now_segment" } else { "ahead_segment" };
         for (index, &owner) in owners.iter().enumerate() {
-            let body = self.turn_text(fetched, owner);
+            let body = self.owner_text(fetched, owner, if several { "now" } else { "fetched" });
             let same = (0..self.segments.len()).filter(|s| self.owner(*s) == owner);
-            let which: Vec<String> = same.map(|s| format!("ahead_segment == {s}u")).collect();
+            let which: Vec<String> = same.map(|s| format!("{segment} == {s}u")).collect();
             let head = match (index, index + 1 == owners.len()) {
                 (0, true) => "        {\n".to_string(),
                 (0, false) => format!("        if ({}) {{\n", which.join(" || ")),
@@ -135,11 +220,7 @@ impl Product {
             };
             let _ = write!(text, "{head}{body}        }}");
         }
-        text.push('\n');
-        if turns > 1 {
-            text.push_str("        }\n");
-        }
-        text + &self.sums_text(fetched.share)
+        text + "\n"
     }
 
     /// Subgroups that share a block of rows, whose sums lie one after another in workgroup memory.
@@ -177,7 +258,7 @@ impl Product {
     /// Statements that read chunks from `start` on into `fetched_…`; beyond the last one, the last.
     fn read_ahead(&self, fetched: Fetched, start: &str) -> String {
         let (chunks, turns) = self.turns(fetched);
-        let whole = chunks == turns * fetched.together() * fetched.ahead;
+        let whole = chunks == turns * fetched.span();
         self.by_segment("ahead_segment", |index| {
             let (p, owner) = (segment_prefix(index), self.owner(index));
             let read = |(r, k): (u32, u32)| {
@@ -192,25 +273,21 @@ impl Product {
     }
 
     /// What one turn adds to the sums, for rows of segments that share `owner`'s format.
-    fn turn_text(&self, fetched: Fetched, owner: usize) -> String {
+    fn owner_text(&self, fetched: Fetched, owner: usize, from: &str) -> String {
         let (chunks, turns) = self.turns(fetched);
-        let (start, from) = if turns > 1 { ("start", "now") } else { ("column", "fetched") };
         let mut text = String::new();
         for k in 0..fetched.ahead {
             let end = ((turns - 1) * fetched.ahead + k + 1) * fetched.together();
             let head = if end > chunks { format!("if (c < {chunks}u) ") } else { String::new() };
-            let _ = writeln!(
-                text,
-                "        {{\n        let c = {start} + {}u;",
-                k * fetched.together()
-            );
+            let _ =
+                writeln!(text, "        {{\n        let c = start + {}u;", k * fetched.together());
             let _ = writeln!(text, "        {head}{{");
             for r in 0..self.shape.rows {
                 let _ = writeln!(text, "            let raw_{r} = {from}_{owner}_{r}_{k};");
             }
             let part = self.window().and(fetched.staged);
             let staged = part.map(|turns| {
-                let span = fetched.together() * fetched.ahead;
+                let span = fetched.span();
                 format!("(turn % {turns}u * {span}u + column + {}u)", k * fetched.together())
             });
             let from = staged.as_deref().map_or(self.usual(), X::Staged);

@@ -239,12 +239,16 @@ impl Product {
         let unrolled = if self.shape.unrolled() { ", unrolled" } else { "" };
         let how = match columns {
             Columns::Held => ", x in registers".to_string(),
-            Columns::Fetched(Fetched { ahead, share, .. }) => {
+            Columns::Fetched(Fetched { ahead, share, passes, .. }) => {
                 let shared = match share {
                     1 => String::new(),
                     _ => format!(", {share} subgroups share columns"),
                 };
-                format!(", {ahead} chunks ahead{shared}")
+                let passes = match passes {
+                    1 => String::new(),
+                    _ => format!(", {passes} passes"),
+                };
+                format!(", {ahead} chunks ahead{shared}{passes}")
             }
             Columns::Across => ", rows of x across threads".to_string(),
             Columns::Plain | Columns::Matrices(_) => String::new(),

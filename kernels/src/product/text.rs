@@ -143,7 +143,7 @@ impl Product {
                 );
             }
             if self.window().is_none() {
-                let _ = write!(text, "    {}", self.stage_loop(t, "", "VECTORS"));
+                let _ = write!(text, "    {}", self.stage_row(t));
             }
         }
         if self.staged() && self.window().is_none() {

@@ -30,11 +30,11 @@ pub fn all(device: &DeviceFacts, needs: &ProductNeeds, groups: Groups) -> Vec<(S
     let mean = groups.rows / groups.experts.max(1);
     let listed = |shape: &(Shape, Staging)| Groups::TILES.contains(&shape.0.tokens);
     let plain: &[(u32, u32, u32)] = if software { &SOFTWARE } else { &PLAIN };
-    let mut all: Vec<_> = plain.iter().map(|sizes| product_of(device, needs, *sizes)).collect();
+    let mut all: Vec<_> = plain.iter().map(|sizes| product_of(device, needs, *sizes, 1)).collect();
     if software {
         let across = (ACROSS.next_multiple_of(device.subgroup_size.max(4)), 12, 4);
         let at = if mean >= across.0 / 2 { 0 } else { all.len() };
-        all.insert(at, product_of(device, needs, across));
+        all.insert(at, product_of(device, needs, across, 1));
     } else {
         let mut matrices = by_matrices(device, needs);
         let fits = |shape: &Shape| 2 * shape.tokens <= mean;

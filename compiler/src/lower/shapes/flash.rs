@@ -28,8 +28,8 @@ const TILES_OF_PARTS: [Tile; 3] = [((2, 1), 16, 32), ((2, 1), 16, 16), ((1, 2), 
 /// at once.
 const ENOUGH_GROUPS: u64 = 192;
 
-/// Most elements of a head of a subgroup, which holds queries and sums of its rows in registers. With
-/// 256, more than there are, what comes out on an NVIDIA H200 is not finite.
+/// Most elements of a head that a subgroup takes, as it holds queries and sums of its rows in registers.
+/// 256 need more than there are: what came out on an NVIDIA H200 was not finite.
 const LARGEST_PART: u32 = 128;
 
 /// Tile sizes for prompts, where the device has cooperative matrices and heads are whole ones.

@@ -15,6 +15,8 @@ const ONE: [(u32, u32, u32); 7] =
     [(1, 1, 4), (1, 1, 8), (1, 1, 16), (1, 2, 4), (1, 2, 8), (1, 4, 4), (1, 4, 8)];
 /// and of many. The last is that of devices whose matrices do not suit the product, too.
 const MANY: [(u32, u32, u32); 4] = [(4, 4, 4), (8, 2, 4), (4, 2, 4), (8, 4, 4)];
+/// Passes that workgroups may take over the usual blocks, so that fewer of them compute x.
+const PASSES: [u32; 2] = [2, 4];
 /// Of processors that run kernels in software: of one row of x,
 const SOFT_ONE: [(u32, u32, u32); 6] =
     [(1, 1, 32), (1, 1, 64), (1, 1, 128), (1, 2, 16), (1, 2, 32), (1, 4, 8)];
@@ -67,7 +69,13 @@ fn all(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<(Shape, Staging)> {
     // Of matrices' rivals one is enough: the others are far behind.
     let matrices = matches!(usual.0.columns, Columns::Matrices(_));
     let plain = if matrices { plain.split_at(plain.len() - 1).1 } else { plain };
-    all.extend(plain.iter().map(|sizes| shapes::product_of(device, needs, *sizes)));
+    all.extend(plain.iter().map(|sizes| shapes::product_of(device, needs, *sizes, 1)));
+    if needs.tokens == 1 && !software {
+        let (rows, blocks) = shapes::gpu_sizes(device, needs);
+        let passes =
+            PASSES.map(|passes| shapes::product_of(device, needs, (1, rows, blocks), passes));
+        all.extend(passes);
+    }
     if usual.1 == Staging::Integers {
         all.push(shapes::product(device, &ProductNeeds { integers: false, ..*needs }));
     }
@@ -113,7 +121,12 @@ fn name(shape: &Shape, staging: Staging) -> String {
                 share => format!("-shared{share}"),
             };
             let whole = if staging == Staging::Integers { "-integers" } else { "" };
-            format!("ahead{}-{tokens}x{rows}-{tile}-{threads}{shared}{whole}", fetched.ahead)
+            let passes = match fetched.passes {
+                1 => String::new(),
+                passes => format!("-passes{passes}"),
+            };
+            let ahead = fetched.ahead;
+            format!("ahead{ahead}-{tokens}x{rows}-{tile}-{threads}{shared}{passes}{whole}")
         }
     }
 }
