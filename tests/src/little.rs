@@ -64,7 +64,7 @@ impl Little {
     }
 }
 
-/// Products of 1,024 columns and rows, whose columns workgroups share in prompts on devices with matrices
+/// Products of `width` columns and rows, whose columns workgroups may share in prompts on devices with matrices
 /// and tiles of 128: one with an epilogue, and one that a norm reads.
 pub fn shared_columns(width: u64) -> Little {
     Little::new(Format::F32, width)

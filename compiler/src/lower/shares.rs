@@ -87,7 +87,7 @@ fn shareable(context: Context<'_>, regions: &[Region], region: &Region) -> Optio
 /// The region of a shared product, and that of what followed its sums.
 fn apart(
     graph: &Graph,
-    region: Region,
+    mut region: Region,
     (linear, shares): (ValueId, u32),
     decisions: &mut Decisions,
 ) -> Vec<Region> {
@@ -97,8 +97,8 @@ fn apart(
          device busy"
     );
     if output == linear {
-        let reasons = [region.reasons.clone(), vec![shared]].concat();
-        return vec![Region { reasons, ..region }];
+        region.reasons.push(shared);
+        return vec![region];
     }
     let (after, before): (BTreeMap<_, _>, BTreeMap<_, _>) =
         region.members.iter().partition(|(_, place)| **place == Place::Epilogue);
