@@ -2,11 +2,11 @@
 //!
 //! One workgroup handles one row of logits, but that `largest` shares a row out among many. With `r`
 //! the row, `n = out_rows[r]` is the token row it belongs to, `slots[n]` its slot and `positions[n]` the
-//! position of that token. The kernels write the slot's record in `sampled`, at the place of its ring that `drawn` counts, and, at index
-//! `slot`, what the decode program reads next, so a plan with one slot goes from prefill to decode,
-//! and from decode to decode, without the host. A plan with several slots prefills them one at a
-//! time; the host writes their inputs together afterwards, and decode steps follow each other
-//! without it.
+//! position of that token. The kernels write the slot's record in `sampled`, at the place of its ring
+//! that `drawn` counts, and, at index `slot`, what the decode program reads next, so a plan with one
+//! slot goes from prefill to decode, and from decode to decode, without the host. A plan with several
+//! slots prefills them one at a time; the host writes their inputs together afterwards, and decode
+//! steps follow each other without it.
 //!
 //! The greedy program is two dispatches: `largest` finds the largest logit of each part of each row,
 //! `greedy` the largest of these. `sample` changes penalised logits and puts them back.
