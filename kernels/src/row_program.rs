@@ -93,6 +93,31 @@ impl RowProgram {
         reduction(threads) + maximum
     }
 
+    /// The text of the function that sums over a workgroup of `threads` threads, without a branch
+    /// that what follows would be behind; `again` if it is called more than once.
+    pub fn straight_sum(threads: u32, again: bool) -> String {
+        let partials = threads.div_ceil(4);
+        let mut terms: Vec<String> = (0..partials)
+            .map(|i| format!("select(0.0, partial_sums[{i}], {i}u < subgroups)"))
+            .collect();
+        // Pairs of pairs, so that no sum waits for all before it.
+        while terms.len() > 1 {
+            terms = terms
+                .chunks(2)
+                .map(|pair| match pair {
+                    [one] => one.clone(),
+                    _ => format!("({})", pair.join(" + ")),
+                })
+                .collect();
+        }
+        let values = [
+            ("partials", &*partials.to_string()),
+            ("sum", &*terms.concat()),
+            ("barrier", if again { "    workgroupBarrier();\n" } else { "" }),
+        ];
+        crate::template::fill(include_str!("straight_sum.wgsl"), &values)
+    }
+
     /// `, s_0, s_1, …`: the first `count` statistics as further arguments.
     pub fn arguments(&self, count: usize, suffix: &str) -> String {
         (0..count).map(|i| format!(", s_{i}{suffix}")).collect()

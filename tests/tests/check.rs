@@ -172,9 +172,14 @@ const BREAKS: [Break; 8] = [
     ),
     ("the last row of a tile off by one", "silu", "min(first + slot", "min(first + 1u + slot"),
     ("a sign in an activation", "silu", "exp(min(-e", "exp(min(e"),
-    ("the newest position not seen", "attention", "<= at_0", "< at_0"),
+    ("the newest position not seen", "attention", "<= at", "< at"),
     ("another row of the table", "embed", "tokens[row]", "(tokens[row] ^ 1u)"),
-    ("one of two rows of weights", "silu", "slot + 1u] = sum_0_1;", "slot + 1u] = sum_0_0;"),
+    (
+        "one of two rows of x",
+        "silu",
+        "sums[1u * TILE + slot] = sum_1;",
+        "sums[1u * TILE + slot] = sum_0;",
+    ),
 ];
 
 /// Whether any dispatch of the kernel computes `op`.

@@ -350,7 +350,7 @@ impl Emitter<'_> {
         let mut text = format!("fn table{index}_row(row: u32, j: u32) -> vec4<f32> {{\n");
         for part in 0..matrix.parts() {
             let prefix = format!("table{index}_{part}_");
-            for (range, binding) in matrix.plane_bindings(part, &prefix) {
+            for (range, binding) in matrix.plane_bindings(part, &prefix, matrix.words) {
                 self.bindings.add_once(Resource::Weight(range), binding);
             }
             self.helper(snippet(matrix.format).text(&prefix, matrix.words));

@@ -10,6 +10,7 @@ use crate::region::{ExpertAnchor, ProductAnchor, Region, label, multiplied, stor
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Op, RopeStyle, RunDim, ValueId, WeightRows};
 use quarrel_ir::plan::{Cost, Extent, Groups, Phase, Place, Precision};
+use quarrel_kernels::formats::{Words, snippet};
 use quarrel_kernels::product::{
     Columns, Group, PART_ROWS, Product, Rows, Shape, Staging, epilogue_sum, multiplies_integers,
     segment_prefix,
@@ -38,11 +39,7 @@ pub fn lower(
     // A sum goes through other rows of x for each expert.
     let staging = if summed { Staging::No } else { staging };
     let mut emitter = context.emitter(region, prologue);
-    for (index, (matrix, part)) in segments.distinct().into_iter().enumerate() {
-        for (range, binding) in matrix.plane_bindings(part, &segment_prefix(index)) {
-            emitter.bindings.add(Resource::Weight(range), binding);
-        }
-    }
+    segments.bind(&shape, &mut emitter);
     let times = experts.map_or(1, |experts| if summed { 1 } else { experts.top });
     let count = count(context, &mut emitter, (dim, times), groups.is_some());
     let by_matrices = matches!(shape.columns, Columns::Matrices(_));
@@ -57,7 +54,7 @@ pub fn lower(
         columns: columns as u32,
         count,
         segments: segments.formats.clone(),
-        words: segments.matrices[0].words,
+        words: segments.words(&shape),
         groups: Vec::new(),
         aside,
         experts: experts.map(|experts| group::chosen(context, &mut emitter, experts, shape.tokens)),
@@ -150,6 +147,7 @@ fn needs(
             .formats
             .iter()
             .all(|f| f.packing().chunk == segments.formats[0].packing().chunk),
+        one_segment: segments.formats.len() == 1,
         tokens: match (context.phase_for(dim), dim) {
             _ if groups.is_some() => groups.map_or(1, |(groups, _)| groups.rows),
             // Each row has experts of its own, so rows share nothing.
@@ -229,6 +227,28 @@ impl<'a> Segments<'a> {
             });
         }
         segments
+    }
+
+    /// Binds the planes of all segments for a kernel of `shape`.
+    fn bind(&self, shape: &Shape, emitter: &mut Emitter<'_>) {
+        let words = self.words(shape);
+        for (index, (matrix, part)) in self.distinct().into_iter().enumerate() {
+            for (range, binding) in matrix.plane_bindings(part, &segment_prefix(index), words) {
+                emitter.bindings.add(Resource::Weight(range), binding);
+            }
+        }
+    }
+
+    /// How a kernel of `shape` loads words.
+    fn words(&self, shape: &Shape) -> Words {
+        let Matrix { format, columns, words, .. } = self.matrices[0];
+        let chunks = columns / format.packing().chunk as u64;
+        let even = chunks.is_multiple_of(2 * u64::from(shape.shares()));
+        let twos = matches!(shape.columns, Columns::Down { .. }) && self.formats.len() == 1;
+        match twos && even && snippet(*format).twos() && *words == Words::Pairs {
+            true => Words::Quads,
+            false => *words,
+        }
     }
 
     /// A matrix of each segment, and which of its parts the segment is.

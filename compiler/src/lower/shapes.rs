@@ -1,12 +1,12 @@
 //! Kernel choice: tile sizes for a device.
 //!
-//! Processors that run kernels in software load memory lane by lane, so many rows share each load
-//! and a workgroup is one subgroup. GPUs want enough subgroups to hide latency, so a subgroup holds
-//! few rows when there are few altogether.
+//! GPUs want enough subgroups to hide latency, so a subgroup holds few rows when there are few
+//! altogether. What is special to processors that run kernels in software is in `software.rs`.
 
 pub mod experts;
 pub mod flash;
 mod matrices;
+pub mod software;
 
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
@@ -40,6 +40,8 @@ pub struct ProductNeeds {
     pub computed: bool,
     /// Whether all matrices have chunks of the same length.
     pub same_chunk: bool,
+    /// Whether all rows are behind one set of planes.
+    pub one_segment: bool,
     /// Most rows of x of a step that share weights, or may.
     pub tokens: u32,
     /// Whether the weights are those of experts.
@@ -64,13 +66,16 @@ pub fn product(device: &DeviceFacts, needs: &ProductNeeds) -> (product::Shape, S
     if let Some(shape) = by_rule(device, needs).filter(|_| many && !software) {
         return (shape, Staging::No);
     }
+    if let Some(shape) = software::down_by_rule(device, needs) {
+        return (shape, Staging::Floats);
+    }
     let subgroup = device.subgroup_size.max(4);
     let across = needs.tokens >= ACROSS / 2 && !needs.statistics && !needs.experts;
-    let held = one && holds(needs, subgroup);
+    let held = one && software::holds(needs, subgroup);
     let (rows, blocks) = gpu_sizes(device, needs);
     let sizes = match (software, one, many) {
-        (true, true, _) if held => (1, 1, 2 * software_blocks(needs, subgroup)),
-        (true, true, _) => (1, 2, software_blocks(needs, subgroup)),
+        (true, true, _) if held => (1, 1, 2 * software::blocks(needs, subgroup)),
+        (true, true, _) => (1, 2, software::blocks(needs, subgroup)),
         (true, false, _) if across => (ACROSS.next_multiple_of(subgroup), 12, 4),
         (true, false, _) => (4, 12, 4),
         (false, true, _) => (1, rows, blocks),
@@ -127,7 +132,7 @@ pub fn product_of(
     if software && across && tokens.is_multiple_of(threads) {
         return (product::Shape { columns: Columns::Across, ..shape }, Staging::No);
     }
-    if software && one && rows == 1 && holds(needs, subgroup) {
+    if software && one && rows == 1 && software::holds(needs, subgroup) {
         return (product::Shape { columns: Columns::Held, ..shape }, Staging::No);
     }
     (shape, staged)
@@ -229,21 +234,6 @@ fn sharing(device: &DeviceFacts, needs: &ProductNeeds, rows: u32, blocks: u32) -
     [2, 4, 8].into_iter().take_while(pays).last().unwrap_or(1)
 }
 
-/// Whether a subgroup's lanes can hold a row of x: up to 8 steps of 8 vectors each.
-fn holds(needs: &ProductNeeds, subgroup: u32) -> bool {
-    let chunk = needs.format.packing().chunk as u64;
-    needs.same_chunk && needs.columns.div_ceil(4 * u64::from(subgroup)) <= 64 && chunk > 4
-}
-
-/// Blocks of two weight rows of a workgroup that runs in software, for one row of x: a dozen
-/// workgroups, so that a few processors have equal shares, but no more rows than pay for reading and
-/// computing x again, and no more than 16 KiB of workgroup memory hold where each thread keeps its share
-/// of each sum.
-fn software_blocks(needs: &ProductNeeds, subgroup: u32) -> u32 {
-    let most = (2048 / subgroup).max(8);
-    (needs.rows / (2 * 12)).clamp(8, most.into()) as u32
-}
-
 /// Weight rows that a subgroup of a GPU holds at once when there is one row of x, and blocks of such
 /// rows of a workgroup: where x is long and each workgroup computes or stages it, more rows share it.
 /// By measurements on an H100 and an H200.
@@ -309,6 +299,9 @@ pub fn attention(device: &DeviceFacts, needs: &AttentionNeeds) -> attention::Sha
     let decode_on_gpu = device.kind != DeviceKind::Cpu && needs.phase != Phase::Prefill;
     if let Some(flash) = flash::flash(device, needs) {
         return attention::Shape::Flash(flash);
+    }
+    if let Some(own) = software::own(device, needs) {
+        return attention::Shape::Own(own);
     }
     match quads(device, needs).filter(|_| decode_on_gpu) {
         Some(quads) => attention::Shape::Quads(quads),
@@ -406,7 +399,7 @@ pub fn combines_in_place(split: &attention::Split, groups: u64, width: u64) -> b
 }
 
 /// Sizes of attention in tiles.
-fn tiles(device: &DeviceFacts, needs: &AttentionNeeds) -> Tiles {
+pub fn tiles(device: &DeviceFacts, needs: &AttentionNeeds) -> Tiles {
     let software = device.kind == DeviceKind::Cpu;
     let least = needs.value_size.div_ceil(8).next_power_of_two();
     let (tokens, heads, threads, positions) = match (software, needs.phase) {

@@ -1,6 +1,7 @@
 //! Products of prompts whose columns several workgroups share: where the rows of weights make too few
-//! tiles to keep a device busy. Each leaves sums of its own, which the kernel that reads the value adds
-//! up; what followed the sums in an epilogue becomes such a kernel.
+//! tiles to keep a device busy, or where columns are written out, so that the text is short. Each leaves
+//! sums of its own, which the kernel that reads the value adds up; what followed the sums in an epilogue
+//! becomes such a kernel.
 
 use super::bindings::Resource;
 use super::expression::{At, Emitter};
@@ -10,6 +11,7 @@ use super::{Context, RunDim};
 use crate::decisions::{Decisions, Refusal};
 use crate::error::CompileError;
 use crate::region::{Anchor, ProductAnchor, Region, label};
+use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::graph::{Graph, Op, ValueId};
 use quarrel_ir::plan::{Phase, Place, PlanOptions};
 use quarrel_kernels::product::Order;
@@ -24,7 +26,7 @@ pub fn share(
     regions: Vec<Region>,
     decisions: &mut Decisions,
 ) -> Result<(Vec<Region>, Shares), CompileError> {
-    if !context.multiplies_matrices() {
+    if !context.multiplies_matrices() && context.device.kind != DeviceKind::Cpu {
         return Ok((regions, Shares::new()));
     }
     let may = |region: &Region| shareable(context, &regions, region);
@@ -41,7 +43,7 @@ pub fn share(
     for (region, linear) in regions.into_iter().zip(linears) {
         match linear.filter(|linear| shares[linear] > 1) {
             Some(linear) => {
-                all.extend(apart(context.graph, region, (linear, shares[&linear]), decisions));
+                all.extend(apart(context, region, (linear, shares[&linear]), decisions));
             }
             None => all.push(region),
         }
@@ -84,18 +86,30 @@ fn shareable(context: Context<'_>, regions: &[Region], region: &Region) -> Optio
     (plain && fits).then_some(linear)
 }
 
+/// Why columns are shared on a device, and what would change that.
+fn why(device: &DeviceFacts) -> (&'static str, &'static str) {
+    match device.kind {
+        DeviceKind::Cpu => (
+            "they are written out, and of all of them the driver would take long to compile",
+            "fewer columns",
+        ),
+        _ => (
+            "the rows of weights make too few tiles to keep the device busy",
+            "more rows of weights, or a longer prompt at once",
+        ),
+    }
+}
+
 /// The region of a shared product, and that of what followed its sums.
 fn apart(
-    graph: &Graph,
+    context: Context<'_>,
     mut region: Region,
     (linear, shares): (ValueId, u32),
     decisions: &mut Decisions,
 ) -> Vec<Region> {
-    let output = region.outputs[0];
-    let shared = format!(
-        "{shares} workgroups share its columns, as its rows of weights make too few tiles to keep the \
-         device busy"
-    );
+    let (graph, output) = (context.graph, region.outputs[0]);
+    let (why, change) = why(context.device);
+    let shared = format!("{shares} workgroups share its columns: {why}");
     if output == linear {
         region.reasons.push(shared);
         return vec![region];
@@ -104,9 +118,11 @@ fn apart(
         region.members.iter().partition(|(_, place)| **place == Place::Epilogue);
     for member in after.keys().filter(|member| reads_from(graph, **member, linear)) {
         let refusal = Refusal::new(
-            "several workgroups share the columns of the product, and what they leave is added up \
-             where it is read: the rows of weights make too few tiles to keep the device busy",
-            "more rows of weights, or a longer prompt at once",
+            format!(
+                "several workgroups share the columns of the product, and what they leave is added up \
+                 where it is read: {why}"
+            ),
+            change,
         );
         decisions.undo((linear, *member), "share-columns", refusal);
     }

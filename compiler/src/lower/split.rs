@@ -226,7 +226,7 @@ impl Emitter<'_> {
         self.helper(words.floats());
         match words {
             Words::Fours => format!("{name}[{index}]"),
-            Words::Pairs => format!("four_floats({name}[{index}])"),
+            Words::Pairs | Words::Quads => format!("four_floats({name}[{index}])"),
         }
     }
 

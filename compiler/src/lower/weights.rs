@@ -57,8 +57,13 @@ impl Matrix {
     }
 
     /// The planes of part `part` with their bindings under `prefix`.
-    pub fn plane_bindings(&self, part: usize, prefix: &str) -> Vec<(BufferRange, Binding)> {
-        let bindings = plane_bindings(self.format, prefix, self.words);
+    pub fn plane_bindings(
+        &self,
+        part: usize,
+        prefix: &str,
+        words: Words,
+    ) -> Vec<(BufferRange, Binding)> {
+        let bindings = plane_bindings(self.format, prefix, words);
         self.planes.iter().skip(part * bindings.len()).copied().zip(bindings).collect()
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! | file | for |
 //! |---|---|
-//! | `tiles.rs` | several tokens, heads of any size, processors that run kernels in software |
+//! | `tiles.rs` | several tokens, heads of any size |
+//! | `own.rs` | prompts on processors that run kernels in software, a token for each thread |
 //! | `quads.rs` | one token at a time on GPUs; can split a token's positions over workgroups |
 //! | `flash.rs` | prompts, by cooperative matrices; its steps in `flash/` |
 //! | `combine.rs` | what the workgroups of a split leave, made one |
@@ -15,12 +16,14 @@
 mod blocks;
 mod combine;
 mod flash;
+mod own;
 mod quads;
 mod tiles;
 
 pub use blocks::{BlockState, rounding};
 pub use combine::{Combine, Split};
 pub use flash::Flash;
+pub use own::Own;
 pub use quads::Quads;
 pub use tiles::Tiles;
 
@@ -28,6 +31,7 @@ use crate::row_program::float;
 use crate::shader::{Binding, Shader, declare};
 use crate::template::fill;
 use flash::FlashText;
+use own::OwnText;
 use quads::QuadText;
 use quarrel_ir::graph::{Attention, RunDim, StateFormat};
 use quarrel_ir::plan::{Access, Extent};
@@ -69,6 +73,8 @@ pub struct AttentionKernel {
 pub enum Shape {
     /// In tiles of positions.
     Tiles(Tiles),
+    /// A token for each thread: many tokens.
+    Own(Own),
     /// Four lanes to a position: one token at a time, heads of multiples of 8 elements.
     Quads(Quads),
     /// By cooperative matrices, which round queries and weights to F16: many tokens, heads of whole
@@ -80,7 +86,7 @@ impl Shape {
     /// Workgroups that share the positions of a token and head.
     pub const fn splits(&self) -> u32 {
         match self {
-            Shape::Tiles(_) | Shape::Flash(_) => 1,
+            Shape::Tiles(_) | Shape::Own(_) | Shape::Flash(_) => 1,
             Shape::Quads(quads) => quads.splits,
         }
     }
@@ -135,6 +141,7 @@ impl AttentionKernel {
     pub fn shader(&self) -> Shader {
         match self.shape {
             Shape::Tiles(tiles) => TileText { kernel: self, tiles }.shader(),
+            Shape::Own(own) => OwnText { kernel: self, own }.shader(),
             Shape::Quads(quads) => QuadText { kernel: self, quads }.shader(),
             Shape::Flash(flash) => FlashText { kernel: self, flash }.shader(),
         }
@@ -144,6 +151,7 @@ impl AttentionKernel {
     const fn workgroup_heads(&self) -> u32 {
         match self.shape {
             Shape::Tiles(tiles) => tiles.heads,
+            Shape::Own(own) => own.heads,
             Shape::Quads(quads) => quads.heads,
             Shape::Flash(_) => self.heads / self.kv_heads,
         }
@@ -153,6 +161,7 @@ impl AttentionKernel {
     pub const fn grid(&self) -> [Extent; 3] {
         let (tile, times) = match self.shape {
             Shape::Tiles(tiles) => (tiles.tokens, 1),
+            Shape::Own(own) => (own.threads, 1),
             Shape::Quads(_) => (1, 1),
             // A row is a token and a head.
             Shape::Flash(flash) => (flash.rows(), self.heads / self.kv_heads),

@@ -1,6 +1,6 @@
 //! Templates that are filled, and texts that naga takes.
 
-use super::{AttentionKernel, CacheRows, Combine, Flash, Quads, Shape, Split, Tiles};
+use super::{AttentionKernel, CacheRows, Combine, Flash, Own, Quads, Shape, Split, Tiles};
 use crate::check;
 use crate::shader::Shader;
 use quarrel_ir::graph::{Attention, StateFormat};
@@ -57,6 +57,16 @@ fn tiles_of_every_size() {
             let size = size as u32;
             let tiles = Tiles { tokens: 2, heads: 3, threads: 64, positions: 2 };
             taken(&kernel(size, format, Shape::Tiles(tiles)).shader());
+        }
+    }
+}
+
+#[test]
+fn a_token_a_thread_of_every_size() {
+    for format in StateFormat::ALL {
+        for size in [6, 64, 81, 96].into_iter().filter(|n| format.takes(&[*n])) {
+            let own = Own { heads: 3, threads: 8 };
+            taken(&kernel(size as u32, format, Shape::Own(own)).shader());
         }
     }
 }

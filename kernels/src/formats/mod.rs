@@ -7,7 +7,9 @@
 //!   `fn $offset(raw: $raw, i: u32) -> f32`: an element of unit `i` is `unit · scale + offset`. Both
 //!   are the same for each [`Snippet::group`] units;
 //! - where [`Snippet::centre`], `fn $bytes(raw: $raw, i: u32) -> u32`: the unit's elements before
-//!   scaling as four signed bytes, each more than the element by the centre.
+//!   scaling as four signed bytes, each more than the element by the centre;
+//! - where [`Snippet::twos`], in place of `$load`, `fn $two(pair: u32) -> $both`: the words of chunks
+//!   `2 pair` and `2 pair + 1`, as `a` and `b`.
 //!
 //! Planes are bound under the names `$p0`, `$p1`, …. The first one of formats other than F32 is read
 //! by `fn $four(i: u32) -> vec4<u32>`, which [`Words`] defines.
@@ -28,6 +30,8 @@ pub struct Snippet {
     pub offset: bool,
     /// What bytes are more than elements by, where elements are to be had as bytes.
     pub centre: Option<u32>,
+    /// The functions that read one chunk and two, where there is a choice.
+    loads: Option<(&'static str, &'static str)>,
 }
 
 /// What there is beside a chunk's units.
@@ -70,6 +74,18 @@ pub const fn snippet(format: Format) -> Snippet {
         scaled: !matches!(beside, Nothing),
         offset: matches!(beside, ScaleAndOffset),
         centre: centre(format),
+        loads: loads(format),
+    }
+}
+
+/// The functions that read one chunk of a format and two, where both are to be had.
+const fn loads(format: Format) -> Option<(&'static str, &'static str)> {
+    match format {
+        Format::F16 => Some((include_str!("f16_one.wgsl"), include_str!("f16_two.wgsl"))),
+        Format::Q4_0 => Some((include_str!("q4_0_one.wgsl"), include_str!("q4_0_two.wgsl"))),
+        Format::Q4_1 => Some((include_str!("q4_1_one.wgsl"), include_str!("q4_1_two.wgsl"))),
+        Format::Q8_0 => Some((include_str!("q8_0_one.wgsl"), include_str!("q8_0_two.wgsl"))),
+        _ => None,
     }
 }
 
@@ -98,13 +114,26 @@ pub enum Words {
     /// As two of 64 bits: processors that run kernels in software load each word of each lane by
     /// itself.
     Pairs,
+    /// As four of 64 bits, of two chunks at once; where [`Snippet::twos`].
+    Quads,
 }
 
 impl Words {
     /// The WGSL element type of a plane whose own is `element`.
     pub fn element(self, element: &'static str) -> &'static str {
         match (self, element) {
-            (Words::Pairs, "vec4<u32>" | "vec4<f32>") => "vec2<u64>",
+            (Words::Pairs | Words::Quads, "vec4<u32>" | "vec4<f32>") => "vec2<u64>",
+            _ => element,
+        }
+    }
+
+    /// The same for plane `index` of a packed tensor.
+    fn plane_element(self, format: Format, index: usize, element: &'static str) -> &'static str {
+        match (self, format, index) {
+            (_, Format::F32, _) => element,
+            (Words::Quads, _, 0) => "vec4<u64>",
+            (Words::Quads, Format::Q4_1, 1) => "u64",
+            (_, _, 0) => self.element(element),
             _ => element,
         }
     }
@@ -113,35 +142,54 @@ impl Words {
     pub fn floats(self) -> String {
         match self {
             Words::Fours => String::new(),
-            Words::Pairs => format!(
+            Words::Pairs | Words::Quads => format!(
                 "fn four_floats(v: vec2<u64>) -> vec4<f32> {{ return bitcast<vec4<f32>>({HALVES}); }}\n"
             ),
         }
     }
 
-    /// The function that reads four words of the first plane.
+    /// The functions that read four words of the first plane, or take them from what was read.
     fn reader(self) -> String {
         match self {
             Words::Fours => "fn $four(i: u32) -> vec4<u32> { return $p0[i]; }\n".into(),
             Words::Pairs => format!(
                 "fn $four(i: u32) -> vec4<u32> {{\n    let v = $p0[i];\n    return {HALVES};\n}}\n"
             ),
+            Words::Quads => {
+                let half = |name, words| {
+                    format!("fn ${name}(v: vec4<u64>) -> vec4<u32> {{ return {words}; }}\n")
+                };
+                format!(
+                    "struct $both {{ a: $raw, b: $raw }}\n{}{}",
+                    half("low", HALVES),
+                    half("high", UPPER_HALVES)
+                )
+            }
         }
     }
 }
 
-/// The four words of two words `v` of 64 bits, the lower ones first.
+/// The four words of the first two words of `v` of 64 bits, the lower ones first; of the other two.
 const HALVES: &str = "vec4<u32>(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u))";
+const UPPER_HALVES: &str = "vec4<u32>(u32(v.z), u32(v.z >> 32u), u32(v.w), u32(v.w >> 32u))";
 
 impl Snippet {
+    /// Whether two chunks can be read at once.
+    pub const fn twos(&self) -> bool {
+        self.loads.is_some()
+    }
+
     /// The text with names that begin with `prefix`.
     pub fn text(&self, prefix: &str, words: Words) -> String {
         self.whole(words).replace('$', prefix)
     }
 
     fn whole(&self, words: Words) -> String {
-        let text = self.text.concat();
-        match text.contains("$four") {
+        let mut text = self.text.concat();
+        if let Some((one, two)) = self.loads {
+            text += if words == Words::Quads { two } else { one };
+        }
+        match text.contains("$four") || words == Words::Quads {
             true => text + &words.reader(),
             false => text,
         }
@@ -165,10 +213,7 @@ pub fn plane_bindings(format: Format, prefix: &str, words: Words) -> Vec<Binding
     planes
         .map(|(index, plane)| Binding {
             name: format!("{prefix}p{index}"),
-            element: match index {
-                0 if format != Format::F32 => words.element(plane.element),
-                _ => plane.element,
-            },
+            element: words.plane_element(format, index, plane.element),
             access: Access::Read,
         })
         .collect()

@@ -1,8 +1,4 @@
 struct $raw { q: vec4<u32>, d: f32 }
-fn $load(chunk: u32) -> $raw {
-    let d = unpack2x16float($p1[chunk >> 1u]);
-    return $raw($four(chunk), select(d.x, d.y, (chunk & 1u) == 1u));
-}
 fn $bytes(raw: $raw, i: u32) -> u32 {
     return (raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
 }

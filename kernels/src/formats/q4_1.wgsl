@@ -1,5 +1,4 @@
 struct $raw { q: vec4<u32>, d: u32 }
-fn $load(chunk: u32) -> $raw { return $raw($four(chunk), $p1[chunk]); }
 fn $bytes(raw: $raw, i: u32) -> u32 {
     return (raw.q[i & 3u] >> ((i >> 2u) * 4u)) & 0x0f0f0f0fu;
 }

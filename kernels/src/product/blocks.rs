@@ -8,6 +8,9 @@ use std::fmt::Write;
 impl Product {
     /// All blocks of rows of a subgroup.
     pub(super) fn blocks_text(&self) -> String {
+        if self.is_down() {
+            return format!("    let block = tid;\n{}", self.block_text());
+        }
         let each = match self.shape.columns {
             Columns::Across | Columns::Held => "var block = 0u; block < BLOCKS; block++",
             _ => "var block = subgroup; block < BLOCKS; block += subgroups",
@@ -42,6 +45,7 @@ impl Product {
         match self.shape.columns {
             Columns::Held => self.held_text(index),
             Columns::Across => self.across_text(index),
+            Columns::Down { .. } => self.down_text(index),
             _ => self.segment_text(index),
         }
     }

@@ -6,6 +6,7 @@
 
 mod across;
 mod blocks;
+mod down;
 mod fetched;
 mod grouped;
 mod held;
@@ -87,9 +88,45 @@ pub enum Columns {
     /// so nothing is added up in the end and no thread idles. `tokens` is a multiple of `threads`,
     /// and the prologue takes no statistics.
     Across,
+    /// Written out, with a row of weights for each thread and the rows of x in workgroup memory: what
+    /// all lanes read alike is an operand. `rows` is 1, `tile` is `threads` and x is staged. Not for
+    /// experts.
+    Down {
+        /// Workgroups that share the columns; each takes as many whole chunks, or pairs of them.
+        shares: u32,
+    },
     /// By cooperative matrices, which make up the tile: `tokens`, `tile` and `threads` are theirs,
     /// and `rows` does not apply.
     Matrices(Matrices),
+}
+
+impl Columns {
+    /// What people are told of it.
+    fn text(self) -> String {
+        match self {
+            Columns::Held => ", x in registers".to_string(),
+            Columns::Fetched(Fetched { ahead, share, passes, .. }) => {
+                let shared = match share {
+                    1 => String::new(),
+                    _ => format!(", {share} subgroups share columns"),
+                };
+                let passes = match passes {
+                    1 => String::new(),
+                    _ => format!(", {passes} passes"),
+                };
+                format!(", {ahead} chunks ahead{shared}{passes}")
+            }
+            Columns::Across => ", rows of x across threads".to_string(),
+            Columns::Down { shares } => {
+                let shared = match shares {
+                    1 => String::new(),
+                    _ => format!(", {shares} workgroups share columns"),
+                };
+                format!(", rows of weights across threads{shared}")
+            }
+            Columns::Plain | Columns::Matrices(_) => String::new(),
+        }
+    }
 }
 
 impl Shape {
@@ -98,6 +135,7 @@ impl Shape {
     pub const fn shares(&self) -> u32 {
         match self.columns {
             Columns::Matrices(matrices) => matrices.shares,
+            Columns::Down { shares } => shares,
             _ => 1,
         }
     }
@@ -225,7 +263,7 @@ impl Product {
             false => self.shape.threads.div_ceil(4),
         };
         let sums = self.shares() * self.shape.tokens * self.shape.tile;
-        4 * (sums + self.staged_words() + reduced) + self.held_bytes()
+        4 * (sums + self.staged_words() + reduced) + self.held_bytes() + self.totals_bytes()
     }
 
     /// The kernel's text.
@@ -237,22 +275,7 @@ impl Product {
             Staging::Integers => ", x staged in integers",
         };
         let unrolled = if self.shape.unrolled() { ", unrolled" } else { "" };
-        let how = match columns {
-            Columns::Held => ", x in registers".to_string(),
-            Columns::Fetched(Fetched { ahead, share, passes, .. }) => {
-                let shared = match share {
-                    1 => String::new(),
-                    _ => format!(", {share} subgroups share columns"),
-                };
-                let passes = match passes {
-                    1 => String::new(),
-                    _ => format!(", {passes} passes"),
-                };
-                format!(", {ahead} chunks ahead{shared}{passes}")
-            }
-            Columns::Across => ", rows of x across threads".to_string(),
-            Columns::Plain | Columns::Matrices(_) => String::new(),
-        };
+        let how = columns.text();
         let variant = match columns {
             Columns::Matrices(Matrices {
                 size,

@@ -45,10 +45,12 @@ impl Product {
             Columns::Held => {
                 format!("var<workgroup> shares: array<f32, {}>;", self.held_bytes() / 4)
             }
+            Columns::Down { .. } => self.stage_text() + &self.totals_text(),
             _ => self.stage_text(),
         };
         let mut helpers = self.expert_helpers();
-        helpers += &self.prologue.reductions(shape.threads);
+        helpers += self.share_text();
+        helpers += &self.reductions();
         helpers += &self.snippets();
         let functions = format!("{}{}", self.prologue.functions, self.functions);
         let number = |n: u32| n.to_string();
@@ -69,7 +71,7 @@ impl Product {
                 ("threads", &number(shape.threads)),
                 ("count", &self.count_text("group.y")),
                 ("origin", &origin),
-                ("take_tile", &self.take_tile("group.y")),
+                ("take_tile", &(self.take_tile("group.y") + self.take_share())),
                 ("prologue", &self.prologue_text()),
                 ("ahead", &self.fetched().map_or(String::new(), |f| self.fetch_text(f))),
                 ("blocks_text", &self.blocks_text()),
@@ -143,7 +145,8 @@ impl Product {
                 );
             }
             if self.window().is_none() {
-                let _ = write!(text, "    {}", self.stage_row(t));
+                let staged = if self.is_down() { self.down_stage(t) } else { self.stage_row(t) };
+                let _ = write!(text, "    {staged}");
             }
         }
         if self.staged() && self.window().is_none() {
@@ -204,7 +207,7 @@ impl Product {
     /// that read neighbouring chunks read different banks.
     fn padded(&self) -> Option<u32> {
         let units = self.segments.iter().map(|format| format.packing().chunk as u32 / 4);
-        units.max().filter(|units| *units > 1)
+        units.max().filter(|units| *units > 1 && !self.is_down())
     }
 
     /// Vectors of workgroup memory for x.
@@ -214,7 +217,8 @@ impl Product {
 
     /// The same for one row of x, or what of it is staged at a time.
     fn staged_row(&self) -> u32 {
-        let vectors = self.window().unwrap_or(self.columns / 4);
+        let own = self.columns / 4 / if self.is_down() { self.shape.shares() } else { 1 };
+        let vectors = self.window().unwrap_or(own);
         vectors + self.padded().map_or(0, |pad| vectors / pad)
     }
 

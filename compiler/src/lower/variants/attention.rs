@@ -6,7 +6,7 @@ use crate::error::CompileError;
 use crate::lower::shapes::{self, AttentionNeeds};
 use quarrel_ir::facts::DeviceFacts;
 use quarrel_ir::plan::{Choice, Phase, PlanOptions, Work};
-use quarrel_kernels::attention::{Flash, Quads, Shape, Tiles};
+use quarrel_kernels::attention::{Flash, Own, Quads, Shape, Tiles};
 
 /// The shape of attention over states of the format `states`.
 ///
@@ -23,6 +23,11 @@ pub fn attention(
     match usual {
         Shape::Quads(quads) => all.extend(other_quads(device, needs, quads)),
         Shape::Tiles(tiles) => all.extend(other_tiles(device, needs, tiles)),
+        Shape::Own(_) => {
+            let tiles = shapes::tiles(device, needs);
+            all.push(Shape::Tiles(tiles));
+            all.extend(other_tiles(device, needs, tiles));
+        }
         Shape::Flash(_) => {
             let fitting = shapes::flash::all(device, needs);
             all.extend(fitting.into_iter().map(|(flash, _)| Shape::Flash(flash)));
@@ -56,6 +61,7 @@ fn name(shape: &Shape) -> String {
         Shape::Tiles(Tiles { tokens, heads, threads, positions }) => {
             format!("tiles-t{tokens}-h{heads}-p{positions}-{threads}")
         }
+        Shape::Own(Own { heads, threads }) => format!("own-h{heads}-{threads}"),
         Shape::Flash(Flash { size, subgroups: (down, across), parts, held, keys, .. }) => {
             let parts = if parts > 1 { format!("-parts{parts}") } else { String::new() };
             format!("flash-{}x{keys}-{down}x{across}{parts}", held * size)
@@ -102,6 +108,10 @@ fn us(device: &DeviceFacts, needs: &AttentionNeeds, tokens: u32, shape: &Shape) 
         }
         Shape::Tiles(Tiles { tokens: of, heads: of_heads, threads, .. }) => {
             let (times, of) = (tokens.div_ceil(of.into()), u64::from(of_heads));
+            (heads / of * times, share / of * times, threads, 16 * threads)
+        }
+        Shape::Own(Own { heads: of_heads, threads }) => {
+            let (times, of) = (tokens.div_ceil(threads.into()), u64::from(of_heads));
             (heads / of * times, share / of * times, threads, 16 * threads)
         }
         Shape::Flash(flash) => {

@@ -3,7 +3,7 @@
 use super::model::{Launched, predicted_us};
 use super::{Candidate, choose};
 use crate::error::CompileError;
-use crate::lower::shapes::{self, ProductNeeds, experts};
+use crate::lower::shapes::{self, ProductNeeds, experts, software};
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::plan::{Choice, Cost, Groups, PlanOptions, Work};
@@ -20,6 +20,8 @@ const PASSES: [u32; 2] = [2, 4];
 /// Of processors that run kernels in software: of one row of x,
 const SOFT_ONE: [(u32, u32, u32); 6] =
     [(1, 1, 32), (1, 1, 64), (1, 1, 128), (1, 2, 16), (1, 2, 32), (1, 4, 8)];
+/// rows of x that are in workgroup memory, where threads have a row of weights each;
+const DOWN: [u32; 4] = [1, 2, 4, 8];
 /// and of many.
 const SOFT_MANY: [(u32, u32, u32); 3] = [(4, 8, 4), (2, 12, 4), (4, 12, 2)];
 
@@ -46,7 +48,7 @@ pub fn product(
         us: predicted_us(device, &launched(needs, cost, shape, *staging)),
         changes_others: shape.shares() != usual,
     };
-    choose(options, key(needs, formats), all.iter().map(candidate).collect())
+    choose(options, key(needs, formats, usual), all.iter().map(candidate).collect())
 }
 
 /// All shapes of a product whose rows are not grouped by expert, the one by rule first.
@@ -66,6 +68,12 @@ fn all(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<(Shape, Staging)> {
         (false, _) if many => &MANY,
         (false, _) => &[],
     };
+    if software {
+        let shares = usual.0.shares();
+        let down =
+            DOWN.iter().filter_map(|tokens| software::down(device, needs, (*tokens, shares)));
+        all.extend(down.map(|shape| (shape, Staging::Floats)));
+    }
     // Of matrices' rivals one is enough: the others are far behind.
     let matrices = matches!(usual.0.columns, Columns::Matrices(_));
     let plain = if matrices { plain.split_at(plain.len() - 1).1 } else { plain };
@@ -83,7 +91,7 @@ fn all(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<(Shape, Staging)> {
 }
 
 /// What is computed, for people and files.
-fn key(needs: &ProductNeeds, formats: &[Format]) -> String {
+fn key(needs: &ProductNeeds, formats: &[Format], shares: u32) -> String {
     let mut names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
     names.dedup();
     let mut key =
@@ -95,7 +103,8 @@ fn key(needs: &ProductNeeds, formats: &[Format]) -> String {
         None => String::new(),
     };
     let computed = if needs.computed { "computed" } else { "" };
-    let words = [linears.as_str(), computed, experts.as_str()];
+    let shares = if shares > 1 { format!("{shares}shares") } else { String::new() };
+    let words = [linears.as_str(), computed, experts.as_str(), shares.as_str()];
     for word in words.iter().filter(|word| !word.is_empty()) {
         key = key + "/" + word;
     }
@@ -114,6 +123,10 @@ fn name(shape: &Shape, staging: Staging) -> String {
         }
         Columns::Plain => format!("plain-{tokens}x{rows}-{tile}-{threads}"),
         Columns::Across => format!("across-{tokens}x{rows}-{tile}-{threads}"),
+        Columns::Down { shares } => {
+            let shared = if shares > 1 { format!("-shares{shares}") } else { String::new() };
+            format!("down-{tokens}x{rows}-{tile}-{threads}{shared}")
+        }
         Columns::Held => format!("held-{tokens}x{rows}-{tile}-{threads}"),
         Columns::Fetched(fetched) => {
             let shared = match fetched.share {
@@ -154,7 +167,9 @@ fn launched(needs: &ProductNeeds, cost: &Cost, shape: &Shape, staging: Staging) 
             threads * u64::from(fetched.ahead) * u64::from(shape.rows) * chunk
         }
         Columns::Matrices(_) => 16 * threads,
-        Columns::Plain | Columns::Held | Columns::Across => threads * u64::from(shape.rows) * chunk,
+        Columns::Plain | Columns::Held | Columns::Across | Columns::Down { .. } => {
+            threads * u64::from(shape.rows) * chunk
+        }
     };
     // Each workgroup reads its rows of x, or each of its blocks of rows does; and its weights.
     let blocks = match shape.columns {

@@ -1,0 +1,1 @@
+fn $load(chunk: u32) -> $raw { return $raw($four(chunk), $p1[chunk]); }
