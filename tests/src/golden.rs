@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// A choice may differ where its margin is under this: plans have an F16 cache, llama.cpp had F32;
 /// and where the device multiplies matrices in F16, prompts are rounded.
-fn close() -> f64 {
+pub fn close() -> f64 {
     if gpu().facts().matrix_shapes.is_empty() { 0.02 } else { 0.05 }
 }
 

@@ -7,16 +7,13 @@ use quarrel_ir::plan::{BufferRole, PlanOptions};
 use quarrel_runtime::{Engine, GenerateOptions, LoadOptions, SamplingParams, Session};
 use quarrel_tests::differ::gpu;
 use quarrel_tests::feed::{plan_for, tokens};
-use quarrel_tests::golden::{Golden, check_greedy, ids};
+use quarrel_tests::golden::{Golden, check_greedy, close, ids};
 use quarrel_tests::smollm2;
 use quarrel_tests::synthetic::Variant;
 use quarrel_tests::weights::RandomWeights;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// How far a logit may be from llama.cpp's. Measured on llvmpipe: 0.0061 at most, of logits from
-/// 12 to 30.
-const LOGITS_WITHIN: f64 = 0.02;
 /// How far the perplexity may be from llama.cpp's, as a share of it. Measured on llvmpipe: 0.00008.
 const PERPLEXITY_WITHIN: f64 = 0.003;
 
@@ -52,7 +49,8 @@ fn greedy_tokens_of_the_unfused_plan() {
 
 #[test]
 fn the_ten_largest_logits_of_each_prompt() {
-    let mut session = shared();
+    // Measured of logits from 12 to 30: at most 0.0061 on llvmpipe, 0.0216 by matrices on an H200.
+    let (mut session, within) = (shared(), close());
     let mut largest: f64 = 0.0;
     for case in golden().cases() {
         let logits = session.logits(&ids(&case["tokens"])).unwrap();
@@ -61,10 +59,10 @@ fn the_ten_largest_logits_of_each_prompt() {
         for (rank, pair) in case["top"].as_array().unwrap().iter().enumerate() {
             let (id, wanted) = (pair[0].as_u64().unwrap() as usize, pair[1].as_f64().unwrap());
             let error = (f64::from(logits[id]) - wanted).abs();
-            assert!(error < LOGITS_WITHIN, "{id}: {}, not {wanted}", logits[id]);
+            assert!(error < within, "{id}: {}, not {wanted}", logits[id]);
             // Who is at this rank here is as good, within what two logits may be off.
             let here = f64::from(logits[order[rank]]);
-            assert!((here - wanted).abs() < LOGITS_WITHIN, "rank {rank}: {here}, not {wanted}");
+            assert!((here - wanted).abs() < within, "rank {rank}: {here}, not {wanted}");
             largest = largest.max(error);
         }
     }

@@ -9,7 +9,10 @@
 //! - where [`Snippet::centre`], `fn $bytes(raw: $raw, i: u32) -> u32`: the unit's elements before
 //!   scaling as four signed bytes, each more than the element by the centre;
 //! - where [`Snippet::twos`], in place of `$load`, `fn $two(pair: u32) -> $both`: the words of chunks
-//!   `2 pair` and `2 pair + 1`, as `a` and `b`.
+//!   `2 pair` and `2 pair + 1`, as `a` and `b`;
+//! - where [`Snippet::spreads`] besides, `fn $spread(raw: $raw, i: u32) -> vec4<f32>`: the elements of
+//!   unit `i` plus the centre, each times a power of two, and `fn $narrow(i: u32) -> vec4<f32>`: one
+//!   over those powers, for what they are multiplied with.
 //!
 //! Planes are bound under the names `$p0`, `$p1`, …. The first one of formats other than F32 is read
 //! by `fn $four(i: u32) -> vec4<u32>`, which [`Words`] defines.
@@ -30,6 +33,8 @@ pub struct Snippet {
     pub offset: bool,
     /// What bytes are more than elements by, where elements are to be had as bytes.
     pub centre: Option<u32>,
+    /// Whether a chunk of 32 elements is four words `q` of nibbles.
+    nibbles: bool,
     /// The functions that read one chunk and two, where there is a choice.
     loads: Option<(&'static str, &'static str)>,
 }
@@ -74,6 +79,7 @@ pub const fn snippet(format: Format) -> Snippet {
         scaled: !matches!(beside, Nothing),
         offset: matches!(beside, ScaleAndOffset),
         centre: centre(format),
+        nibbles: matches!(format, Format::Q4_0 | Format::Q4_1),
         loads: loads(format),
     }
 }
@@ -174,6 +180,11 @@ const HALVES: &str = "vec4<u32>(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 
 const UPPER_HALVES: &str = "vec4<u32>(u32(v.z), u32(v.z >> 32u), u32(v.w), u32(v.w >> 32u))";
 
 impl Snippet {
+    /// Whether elements are to be had where they are in their words.
+    pub fn spreads(&self, words: Words) -> bool {
+        words == Words::Quads && self.nibbles
+    }
+
     /// Whether two chunks can be read at once.
     pub const fn twos(&self) -> bool {
         self.loads.is_some()
@@ -188,6 +199,9 @@ impl Snippet {
         let mut text = self.text.concat();
         if let Some((one, two)) = self.loads {
             text += if words == Words::Quads { two } else { one };
+        }
+        if self.spreads(words) {
+            text += include_str!("nibbles.wgsl");
         }
         match text.contains("$four") || words == Words::Quads {
             true => text + &words.reader(),

@@ -47,10 +47,21 @@ impl Product {
         }
     }
 
-    /// Sums of x that are kept, of [`TOGETHER`] vectors each, where a format has offsets.
+    /// What elements of a segment's weights are less by than what is multiplied.
+    fn centre(&self, index: usize) -> Option<u32> {
+        let form = snippet(self.segments[index]);
+        form.centre.filter(|centre| form.spreads(self.words) && *centre > 0)
+    }
+
+    /// Sums of x that are kept, of [`TOGETHER`] vectors each, where weights have offsets.
     fn totals(&self) -> u32 {
-        let offset = self.segments.iter().any(|format| snippet(*format).offset);
-        if offset { self.shape.tokens * self.own_columns() / 4 / TOGETHER } else { 0 }
+        let offset =
+            |index: usize| snippet(self.segments[index]).offset || self.centre(index).is_some();
+        if (0..self.segments.len()).any(offset) {
+            self.shape.tokens * self.own_columns() / 4 / TOGETHER
+        } else {
+            0
+        }
     }
 
     /// Bytes of workgroup memory for sums of x.
@@ -82,7 +93,14 @@ impl Product {
         }
         for i in 0..TOGETHER {
             let place = self.staged_place(t, &format!("{TOGETHER}u * g + {i}u"));
-            let _ = writeln!(text, "        staged[{place}] = x_{i};");
+            let _ = match snippet(self.segments[0]).spreads(self.words) {
+                true => writeln!(
+                    text,
+                    "        staged[{place}] = x_{i} * {}narrow(({TOGETHER}u * g + {i}u) & 7u);",
+                    segment_prefix(0)
+                ),
+                false => writeln!(text, "        staged[{place}] = x_{i};"),
+            };
         }
         let sum: Vec<String> = (0..TOGETHER).map(|i| format!("x_{i}")).collect();
         let sum = sum.join(" + ");
@@ -131,7 +149,8 @@ impl Product {
             text += &self.each(|t, _| format!("    var dot_{t} = 0.0;\n"));
         }
         for unit in first..first + form.group {
-            let _ = writeln!(text, "    {{\n    let w = {p}unit(raw, {unit}u);");
+            let unit_of = if form.spreads(self.words) { "spread" } else { "unit" };
+            let _ = writeln!(text, "    {{\n    let w = {p}{unit_of}(raw, {unit}u);");
             for t in 0..self.shape.tokens {
                 let place = t * self.own_columns() / 4 + start + unit;
                 let _ = writeln!(text, "    {target}_{t} += dot(staged[{place}], w);");
@@ -144,9 +163,11 @@ impl Product {
                 let _ = writeln!(text, "    let offset = {p}offset(raw, {first}u);");
             }
             text += &self.each(|t, _| {
-                let offset = match form.offset {
-                    true => format!(" + ({}) * offset", self.total(t, start + first, form.group)),
-                    false => String::new(),
+                let total = || self.total(t, start + first, form.group);
+                let offset = match (form.offset, self.centre(index)) {
+                    (true, _) => format!(" + ({}) * offset", total()),
+                    (false, Some(centre)) => format!(" - {centre}.0 * ({}) * scale", total()),
+                    (false, None) => String::new(),
                 };
                 format!("    sum_{t} += dot_{t} * scale{offset};\n")
             });
