@@ -22,8 +22,10 @@ const THREADS: [u32; 6] = [512, 256, 192, 128, 96, 64];
 /// Workgroups that a product has at least, if its rows are enough: for a few processors.
 const ENOUGH: u64 = 6;
 
-/// Rows of x that such a workgroup takes at most: each is an accumulator, beside four weights.
+/// Rows of x that such a workgroup takes, most first: each is an accumulator, beside four weights; where
+/// there are many, at least so many.
 const TOKENS: [u32; 4] = [8, 4, 2, 1];
+const LEAST_TOKENS: u32 = 4;
 
 /// Workgroups that may share columns so that texts are short.
 const SHARES: [u32; 7] = [1, 2, 3, 4, 6, 8, 12];
@@ -40,7 +42,9 @@ pub fn down_by_rule(device: &DeviceFacts, needs: &ProductNeeds) -> Option<Shape>
     if needs.shared && needs.tokens >= many {
         return SHARES.into_iter().find_map(|shares| fits((many, shares)));
     }
-    let enough = |tokens: &u32| *tokens <= needs.tokens.next_power_of_two();
+    // With fewer than four of many rows of x, each unpacks the weights for itself too often.
+    let all = needs.tokens.next_power_of_two();
+    let enough = |tokens: &u32| *tokens <= all && *tokens >= all.min(LEAST_TOKENS);
     TOKENS.into_iter().filter(enough).find_map(|tokens| fits((tokens, 1)))
 }
 
