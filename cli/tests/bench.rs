@@ -129,6 +129,7 @@ fn what_cannot_be_measured_is_refused() {
     };
     refused(&["--prompt-len", "0", "--gen-len", "0"], &["nothing to measure"]);
     refused(&["--depth", "0,40", "--ctx", "32"], &["--ctx is 32"]);
+    refused(&["--depth", "16000000"], &["binds at most", "use a smaller --depth, --prompt-len"]);
     bench.run(&["bench", "--synthetic", "llama-8b"]).refused(&["SHAPE:FORMAT", "Q4_K_M"]);
     let cut = ["bench", "--synthetic", "smollm2-135m:F16", "--layers", "31"];
     bench.run(&cut).refused(&["30 layers"]);

@@ -7,6 +7,7 @@ use crate::measured;
 use crate::memory::available_memory;
 use crate::options::PlanArgs;
 use crate::progress::LoadBar;
+use quarrel_compiler::CompileError;
 use quarrel_ir::graph::Graph;
 use quarrel_ir::plan::{Phase, Plan, PlanOptions};
 use quarrel_ir::weight::WeightSource;
@@ -63,7 +64,11 @@ pub(crate) struct GpuModel {
 
 impl GpuModel {
     /// Compiles `graph` for `gpu`.
-    pub(crate) fn compile(graph: &Graph, gpu: Gpu, options: &PlanOptions) -> Result<GpuModel> {
+    pub(crate) fn compile(
+        graph: &Graph,
+        gpu: Gpu,
+        options: &PlanOptions,
+    ) -> std::result::Result<GpuModel, CompileError> {
         let plan = quarrel_compiler::compile(graph, &measured::facts(&gpu), options)?;
         Ok(GpuModel { gpu, plan })
     }

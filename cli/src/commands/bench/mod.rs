@@ -28,6 +28,7 @@ use crate::{files, output, saved, tuned};
 use kernels::Kernels;
 use llama::Versus;
 use measure::{Bench, Test};
+use quarrel_compiler::CompileError;
 use quarrel_ir::facts::{DeviceFacts, Speeds};
 use quarrel_ir::plan::{Phase, PlanOptions};
 use quarrel_ir::sampling::RECORDS;
@@ -304,14 +305,18 @@ impl<'a> Run<'a> {
         Ok(Bench { session, reps: self.args.reps })
     }
 
-    /// An error of compiling, with where the context comes from if the user did not give it.
-    fn at_context(&self, error: CliError) -> CliError {
-        match (&error, self.args.plan.ctx) {
-            (CliError::User(_), None) => error.at(&format!(
-                "with the context of {} positions that --depth, --prompt-len and --gen-len ask for",
-                self.context
-            )),
-            _ => error,
+    /// An error of compiling; where the context is too large and the user did not give it, with what
+    /// asks for it.
+    fn at_context(&self, error: CompileError) -> CliError {
+        match error {
+            CompileError::DoesNotFit { what, needs, device, has, instead }
+                if self.args.plan.ctx.is_none() =>
+            {
+                let asked = "--depth, --prompt-len or --gen-len, which ask for the context";
+                let instead = instead.replace("--ctx", asked);
+                CompileError::DoesNotFit { what, needs, device, has, instead }.into()
+            }
+            error => error.into(),
         }
     }
 
