@@ -42,10 +42,15 @@ pub fn down_by_rule(device: &DeviceFacts, needs: &ProductNeeds) -> Option<Shape>
     if needs.shared && needs.tokens >= many {
         return SHARES.into_iter().find_map(|shares| fits((many, shares)));
     }
-    // With fewer than four of many rows of x, each unpacks the weights for itself too often.
+    tokens(needs).find_map(|tokens| fits((tokens, 1)))
+}
+
+/// Rows of x that such a workgroup may take, most first. With fewer than four of many, each unpacks the
+/// weights for itself too often.
+pub fn tokens(needs: &ProductNeeds) -> impl Iterator<Item = u32> + use<> {
     let all = needs.tokens.next_power_of_two();
-    let enough = |tokens: &u32| *tokens <= all && *tokens >= all.min(LEAST_TOKENS);
-    TOKENS.into_iter().filter(enough).find_map(|tokens| fits((tokens, 1)))
+    let enough = move |tokens: &u32| *tokens <= all && *tokens >= all.min(LEAST_TOKENS);
+    TOKENS.into_iter().filter(enough)
 }
 
 /// The same with `tokens` rows of x a workgroup, and columns that are shared by so many of them, where

@@ -20,8 +20,6 @@ const PASSES: [u32; 2] = [2, 4];
 /// Of processors that run kernels in software: of one row of x,
 const SOFT_ONE: [(u32, u32, u32); 6] =
     [(1, 1, 32), (1, 1, 64), (1, 1, 128), (1, 2, 16), (1, 2, 32), (1, 4, 8)];
-/// rows of x that are in workgroup memory, where threads have a row of weights each;
-const DOWN: [u32; 4] = [1, 2, 4, 8];
 /// and of many.
 const SOFT_MANY: [(u32, u32, u32); 3] = [(4, 8, 4), (2, 12, 4), (4, 12, 2)];
 
@@ -70,8 +68,8 @@ fn all(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<(Shape, Staging)> {
     };
     if software {
         let shares = usual.0.shares();
-        let down =
-            DOWN.iter().filter_map(|tokens| software::down(device, needs, (*tokens, shares)));
+        let down = software::tokens(needs)
+            .filter_map(|tokens| software::down(device, needs, (tokens, shares)));
         all.extend(down.map(|shape| (shape, Staging::Floats)));
     }
     // Of matrices' rivals one is enough: the others are far behind.
