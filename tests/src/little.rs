@@ -64,8 +64,8 @@ impl Little {
     }
 }
 
-/// Products of `width` columns and rows, whose columns workgroups may share in prompts on devices with matrices
-/// and tiles of 128: one with an epilogue, and one that a norm reads.
+/// Products of `width` columns and rows, whose columns workgroups may share in prompts, on devices with
+/// matrices and tiles of 128 and in software: one with an epilogue, and one that a norm reads.
 pub fn shared_columns(width: u64) -> Little {
     Little::new(Format::F32, width)
         .line("h = h + linear(h, \"a\")")

@@ -181,6 +181,28 @@ impl AttentionKernel {
         }
     }
 
+    /// WGSL for whether a token at `at` sees `position`, which is not older than the workgroup's oldest.
+    fn sees(&self, at: &str, position: &str) -> String {
+        match self.attention.window {
+            None => format!("{position} <= {at}"),
+            Some(window) => format!("{position} <= {at} && {at} - {position} < {window}u"),
+        }
+    }
+
+    /// WGSL for a score, soft-capped, with the bias of query head `head` for a token at `at`, where there
+    /// are such. Masked positions may be beyond the token's own.
+    fn biased(&self, score: &str, head: &str, at: &str, position: &str) -> String {
+        let score = match self.attention.softcap {
+            None => score.to_string(),
+            // Beyond 15 nothing changes, but Metal's fast tanh overflows.
+            Some(cap) => format!("{0} * tanh(clamp({score} / {0}, -15.0, 15.0))", float(cap)),
+        };
+        match self.attention.alibi {
+            None => score,
+            Some(_) => format!("{score} - slope({head}) * (f32({at}) - f32({position}))"),
+        }
+    }
+
     /// The functions that load eight elements of a key, of a value and four of a query.
     fn loads(&self) -> String {
         self.load_text("load_key", "keys", self.key_format, self.key_size)

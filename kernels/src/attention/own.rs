@@ -30,17 +30,13 @@ impl OwnText<'_> {
     pub(super) fn shader(&self) -> Shader {
         let Own { heads, threads } = self.own;
         let kernel = self.kernel;
-        let window = match kernel.attention.window {
-            None => String::new(),
-            Some(window) => format!(" && at - position < {window}u"),
-        };
         let holes = [
             ("threads", threads.to_string()),
             ("store", store_out(kernel.value_size)),
             ("count", kernel.count.clone()),
             ("queries", self.queries_text()),
             ("oldest", kernel.oldest("positions[first]")),
-            ("window", window),
+            ("seen", kernel.sees("at", "position")),
             ("scores", self.scores_text()),
             ("weights", self.weights_text()),
             ("sums", self.sums_text()),
@@ -92,31 +88,20 @@ impl OwnText<'_> {
                 )
             });
         }
-        let attention = self.kernel.attention;
-        if let Some(cap) = attention.softcap {
-            // Beyond 15 nothing changes, but Metal's fast tanh overflows.
-            let cap = float(cap);
-            text += &self.each_head(|h| {
-                format!(
-                    "        score_{h} = {cap} * tanh(clamp(score_{h} / {cap}, -15.0, 15.0));\n"
-                )
-            });
-        }
-        if attention.alibi.is_some() {
-            // Masked positions may be beyond the token's own.
-            text += &self.each_head(|h| {
-                format!("        score_{h} -= slope(head + {h}u) * (f32(at) - f32(position));\n")
-            });
-        }
+        text += &self.each_head(|h| {
+            let head = format!("head + {h}u");
+            let score = self.kernel.biased(&format!("score_{h}"), &head, "at", "position");
+            format!("        let scored_{h} = {score};\n")
+        });
         text
     }
 
     fn weights_text(&self) -> String {
         self.each_head(|h| {
             format!(
-                "        let now_{h} = max(highest_{h}, select(LOWEST, score_{h}, seen));\n        \
+                "        let now_{h} = max(highest_{h}, select(LOWEST, scored_{h}, seen));\n        \
                  let factor_{h} = exp(highest_{h} - now_{h});\n        \
-                 let weight_{h} = select(0.0, exp(score_{h} - now_{h}), seen);\n        \
+                 let weight_{h} = select(0.0, exp(scored_{h} - now_{h}), seen);\n        \
                  highest_{h} = now_{h};\n        \
                  total_{h} = total_{h} * factor_{h} + weight_{h};\n"
             )

@@ -23,7 +23,7 @@ fn main(
 {{queries}}
     for (var position = {{oldest}}; position <= newest; position++) {
         let row = cache_row(slot, position) * KV_HEADS + kv;
-        let seen = position <= at{{window}};
+        let seen = {{seen}};
 {{scores}}
 {{weights}}
 {{sums}}

@@ -189,14 +189,8 @@ impl QuadText<'_> {
             })
             .collect();
         let dot = format!("dot_{h}_{p}");
-        let mut score = dot.clone();
-        if let Some(cap) = self.kernel.attention.softcap {
-            // Beyond 15 nothing changes, but Metal's fast tanh overflows.
-            score = format!("{0} * tanh(clamp({dot} / {0}, -15.0, 15.0))", float(cap));
-        }
-        if self.kernel.attention.alibi.is_some() {
-            score = format!("{score} - slope(head + {h}u) * (f32(newest) - f32(position_{p}))");
-        }
+        let (head, position) = (format!("head + {h}u"), format!("position_{p}"));
+        let score = self.kernel.biased(&dot, &head, "newest", &position);
         format!(
             "        var {dot} = {};\n        {dot} += subgroupShuffleXor({dot}, 1u);\n        \
              {dot} += subgroupShuffleXor({dot}, 2u);\n        \

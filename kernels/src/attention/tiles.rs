@@ -134,30 +134,17 @@ impl TileText<'_> {
     fn masks_text(&self, p: u32) -> String {
         let mut text = String::new();
         for t in 0..self.tiles.tokens {
-            let window = match self.kernel.attention.window {
-                None => String::new(),
-                Some(window) => format!(" && at_{t} - position_{p} < {window}u"),
-            };
-            let _ = writeln!(text, "        let seen_{t}_{p} = position_{p} <= at_{t}{window};");
+            let seen = self.kernel.sees(&format!("at_{t}"), &format!("position_{p}"));
+            let _ = writeln!(text, "        let seen_{t}_{p} = {seen};");
         }
         text + &self.each_query(|i| {
-            let score = match self.kernel.attention.softcap {
-                None => format!("score_{i}_{p}"),
-                // Beyond 15 nothing changes, but Metal's fast tanh overflows.
-                Some(cap) => format!(
-                    "{0} * tanh(clamp(score_{i}_{p} / {0}, -15.0, 15.0))",
-                    float(cap)
-                ),
-            };
-            let t = i / self.tiles.heads;
-            let score = match self.kernel.attention.alibi {
-                None => score,
-                Some(_) => {
-                    let h = i % self.tiles.heads;
-                    // Masked positions may be beyond the row's own.
-                    format!("{score} - slope(head + {h}u) * (f32(at_{t}) - f32(position_{p}))")
-                }
-            };
+            let (t, h) = (i / self.tiles.heads, i % self.tiles.heads);
+            let score = self.kernel.biased(
+                &format!("score_{i}_{p}"),
+                &format!("head + {h}u"),
+                &format!("at_{t}"),
+                &format!("position_{p}"),
+            );
             format!(
                 "        weights[{i}u * TILE + tid + {p}u * THREADS] = select(LOWEST, {score}, seen_{t}_{p});\n"
             )

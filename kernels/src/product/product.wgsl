@@ -1,8 +1,8 @@
 // Products of rows of x with merged weight matrices: y[n, i] = Σ_j x[n, j] · w[i, j].
 //
-// A workgroup computes TOKENS rows of x with TILE rows of weights. Each subgroup takes blocks of
-// weight rows, its lanes along the columns. The sums meet in workgroup memory, from where the
-// epilogue reads them. Right for every subgroup size.
+// A workgroup computes TOKENS rows of x with TILE rows of weights, which its subgroups or threads
+// share out. The sums meet in workgroup memory, from where the epilogue reads them. Right for every
+// subgroup size.
 {{bindings}}
 const TOKENS = {{tokens}}u;
 const TILE = {{tile}}u;
