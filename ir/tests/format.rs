@@ -4,6 +4,7 @@
 
 use proptest::prelude::*;
 use quarrel_ir::format::Format;
+use quarrel_ir::packing::{Interleaving, Plane};
 use std::path::Path;
 
 /// The fixture's blocks and the values that they stand for.
@@ -63,6 +64,42 @@ fn device_layouts_are_small() {
 }
 
 proptest! {
+    /// Each chunk's bytes are at its place, in every plane, and no two chunks have the same one.
+    #[test]
+    fn interleaved_rows_are_where_places_say(
+        index in 0..Format::ALL.len(), rows in 1..9u64, turns in 1..4u64, runs in 1..3u64, seed: u8,
+    ) {
+        let format = Format::ALL[index];
+        let packing = format.packing();
+        let chunks = turns * packing.together();
+        let columns = chunks * packing.chunk as u64;
+        let interleaving = Interleaving::new(format, rows, columns);
+        prop_assert_eq!(interleaving, Some(Interleaving { rows, together: packing.together(), chunks }));
+        let Some(interleaving) = interleaving else { return Ok(()) };
+        prop_assert_eq!(Interleaving::new(format, rows, columns + packing.chunk as u64), None);
+        let all = rows * runs;
+        let mut taken = vec![false; (all * chunks) as usize];
+        for (plane, Plane { bytes, chunks: shared, .. }) in packing.planes.iter().enumerate() {
+            let plain: Vec<u8> = (0..(all * chunks) as usize * bytes / shared)
+                .map(|n| (n as u64 * n as u64 / 7 + n as u64 * 31) as u8 ^ seed)
+                .collect();
+            let mut mixed = vec![0; plain.len()];
+            let run = interleaving.bytes(packing, plane);
+            for (from, to) in plain.chunks_exact(run).zip(mixed.chunks_exact_mut(run)) {
+                interleaving.interleave(packing, plane, from, to);
+            }
+            for (row, chunk) in (0..all).flat_map(|row| (0..chunks).map(move |chunk| (row, chunk))) {
+                let place = interleaving.place(row, chunk) as usize;
+                if plane == 0 {
+                    prop_assert!(!std::mem::replace(&mut taken[place], true));
+                }
+                let bytes_of = |plane: &[u8], at: usize| plane[at / shared * bytes..][..*bytes].to_vec();
+                let before = bytes_of(&plain, (row * chunks + chunk) as usize);
+                prop_assert_eq!(before, bytes_of(&mixed, place), "{} plane {}", format, plane);
+            }
+        }
+    }
+
     /// Each block stands alone: a row's values are its blocks' values.
     #[test]
     fn blocks_are_independent(index in 0..Format::ALL.len(), blocks in 1..4usize, seed: u64) {

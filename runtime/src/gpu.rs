@@ -4,6 +4,7 @@ use crate::error::RuntimeError;
 use crate::faults::Faults;
 use crate::probe;
 use crate::quiet::quietly;
+use crate::spread::{self, Threads};
 use crate::trace::Tracer;
 use quarrel_ir::facts::{DeviceFacts, DeviceKind, Speeds};
 use std::sync::Arc;
@@ -75,12 +76,19 @@ impl Gpu {
     /// No adapter, none that matches, or one that lacks a feature or cannot be opened.
     pub fn open(selector: Option<&str>) -> Result<Gpu, RuntimeError> {
         quietly(|| {
-            let (_instance, adapters) = enumerate();
-            let summaries: Vec<_> =
-                adapters.iter().enumerate().map(|(i, a)| summary(i, a)).collect();
-            let chosen = select(&summaries, selector)?;
-            // `select` returns an index into the list that it was given.
-            Gpu::open_adapter(adapters[chosen].clone(), &summaries[chosen])
+            named(|| {
+                let threads = Threads::now();
+                let (_instance, adapters) = enumerate();
+                let summaries: Vec<_> =
+                    adapters.iter().enumerate().map(|(i, a)| summary(i, a)).collect();
+                let chosen = select(&summaries, selector)?;
+                // `select` returns an index into the list that it was given.
+                let gpu = Gpu::open_adapter(adapters[chosen].clone(), &summaries[chosen])?;
+                if gpu.facts.kind == DeviceKind::Cpu {
+                    threads.spread_new();
+                }
+                Ok(gpu)
+            })
         })
     }
 
@@ -159,6 +167,18 @@ impl Gpu {
             }),
         }
     }
+}
+
+/// Runs `work` in a thread of its own whose name a driver's threads inherit; in this one if the system
+/// has no thread to give.
+fn named<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name(spread::NAME.into());
+        match thread.spawn_scoped(scope, &work) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => work(),
+        }
+    })
 }
 
 /// Leave to use experimental features, where one is wanted.

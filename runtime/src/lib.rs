@@ -24,6 +24,7 @@ mod ring;
 mod sampling;
 mod session;
 mod slot;
+mod spread;
 mod trace;
 
 pub use bench::{BarrierCost, BenchStep, KernelClock, KernelTime, StepSplit};

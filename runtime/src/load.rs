@@ -6,7 +6,7 @@
 use crate::error::RuntimeError;
 use crate::gpu::Gpu;
 use quarrel_ir::format::Format;
-use quarrel_ir::packing::pack_plane;
+use quarrel_ir::packing::{Interleaving, Packing, pack_plane};
 use quarrel_ir::plan::{BufferRange, LoadTensor, Plan};
 use quarrel_ir::weight::WeightSource;
 use rayon::prelude::*;
@@ -119,6 +119,12 @@ fn check_planes(tensor: &LoadTensor) -> Result<(), String> {
     if parts == 0 || tensor.planes.len() as u64 != parts.saturating_mul(count as u64) {
         return Err("the plan has the wrong number of planes".into());
     }
+    if tensor.interleaved != 1 {
+        let whole = |rows: u64| tensor.interleaved > 1 && rows.is_multiple_of(tensor.interleaved);
+        if !whole(tensor.rows) || !whole(tensor.part_rows) || tensor.interleaving().is_none() {
+            return Err(format!("{} of its rows cannot be interleaved", tensor.interleaved));
+        }
+    }
     for (part, planes) in (0..).zip(tensor.planes.chunks(count)) {
         let elements = part_rows(tensor, part).saturating_mul(tensor.columns);
         for (index, range) in planes.iter().enumerate() {
@@ -158,6 +164,8 @@ struct Planes<'a> {
     /// Bytes of zeros after each row.
     gap: usize,
     ranges: &'a [BufferRange],
+    /// How rows are interleaved when they are sent.
+    interleaving: Option<Interleaving>,
     /// Packed bytes of each plane that are not sent yet.
     waiting: Vec<Vec<u8>>,
     /// Bytes of each plane that are sent.
@@ -175,6 +183,7 @@ impl<'a> Planes<'a> {
             row_len: tensor.row_len,
             gap: (tensor.columns - tensor.row_len) as usize * tensor.format.block_bytes(),
             ranges: tensor.planes.chunks(count).nth(part as usize).unwrap_or_default(),
+            interleaving: tensor.interleaving(),
             waiting: vec![Vec::new(); count],
             sent: vec![0; count],
         }
@@ -226,16 +235,23 @@ impl<'a> Planes<'a> {
         }
     }
 
-    /// Sends what is waiting, up to the last multiple of 16 bytes; all of it, padded with zeros, if
-    /// this is the `last` time.
+    /// Sends what is waiting, up to the last multiple of 16 bytes and of rows that are interleaved; all
+    /// of it, padded with zeros, if this is the `last` time.
     fn flush(&mut self, upload: &mut Upload<'_>, last: bool) -> Result<(), RuntimeError> {
-        for ((waiting, sent), range) in self.waiting.iter_mut().zip(&mut self.sent).zip(self.ranges)
-        {
+        let packing = self.format.packing();
+        let planes = self.waiting.iter_mut().zip(&mut self.sent).zip(self.ranges);
+        for (plane, ((waiting, sent), range)) in planes.enumerate() {
+            // A run of rows that are interleaved is a multiple of 4 bytes, as what is written must be.
+            let step = self.interleaving.map_or(16, |rows| rows.bytes(packing, plane));
+            let whole = waiting.len() / step * step;
+            if let Some(rows) = self.interleaving {
+                interleave(rows, packing, plane, &mut waiting[..whole]);
+            }
             if last {
                 let room = (range.bytes - *sent).min(waiting.len().next_multiple_of(16) as u64);
                 waiting.resize((room as usize).max(waiting.len()).next_multiple_of(4), 0);
             }
-            let ready = if last { waiting.len() } else { waiting.len() / 16 * 16 };
+            let ready = if last { waiting.len() } else { whole };
             for piece in waiting[..ready].chunks(PIECE) {
                 upload.write(range, *sent, piece)?;
                 *sent += piece.len() as u64;
@@ -244,6 +260,15 @@ impl<'a> Planes<'a> {
         }
         Ok(())
     }
+}
+
+/// Interleaves whole runs of rows of a plane.
+fn interleave(rows: Interleaving, packing: Packing, plane: usize, bytes: &mut [u8]) {
+    bytes.par_chunks_mut(rows.bytes(packing, plane)).for_each_init(Vec::new, |before, run| {
+        before.clear();
+        before.extend_from_slice(run);
+        rows.interleave(packing, plane, before, run);
+    });
 }
 
 /// Appends one plane of whole blocks to `out`.

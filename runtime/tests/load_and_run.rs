@@ -43,6 +43,7 @@ fn add_tensor(builder: &mut Builder, sources: &[&str], rows: u64, columns: u64, 
         columns,
         format,
         part_rows: rows,
+        interleaved: 1,
         planes,
     });
 }
@@ -86,6 +87,62 @@ fn every_format_arrives_as_its_planes_say() {
         assert!(planes(&engine, index) == *expected, "{}", Format::ALL[index]);
     }
     assert_eq!(weights.released.lock().unwrap().len(), 2 * Format::ALL.len());
+}
+
+#[test]
+fn rows_are_interleaved_in_every_format() {
+    let mut builder = Builder::new(8, PlanOptions::default());
+    let mut weights = Weights::default();
+    // Rows that are interleaved come from both tensors, and in more than one piece.
+    let (first, second, columns, together) = (3u64, 8192u64 + 5, 768u64, 8);
+    for format in Format::ALL {
+        let row = format.row_bytes(columns).unwrap() as usize;
+        let names = ["a", "b"].map(|name| format!("{format}.{name}"));
+        weights.add(&names[0], format, &[first, columns], noise(first as usize * row, 1));
+        weights.add(&names[1], format, &[second, columns], noise(second as usize * row, 2));
+        for interleaved in [1, together] {
+            let names = [names[0].as_str(), &names[1]];
+            add_tensor(&mut builder, &names, first + second, columns, format);
+            builder.plan.load.last_mut().unwrap().interleaved = interleaved;
+        }
+    }
+    let engine = load(&builder, &weights).unwrap();
+    for (index, tensor) in engine.plan().load.iter().enumerate().skip(1).step_by(2) {
+        let (plain, mixed) = (planes(&engine, index - 1), planes(&engine, index));
+        let rows = tensor.interleaving().unwrap();
+        for (plane, (plain, mixed)) in plain.iter().zip(&mixed).enumerate() {
+            let packing = tensor.format.packing();
+            let run = rows.bytes(packing, plane);
+            let mut expected = vec![0; plain.len()];
+            for (from, to) in plain.chunks_exact(run).zip(expected.chunks_exact_mut(run)) {
+                rows.interleave(packing, plane, from, to);
+            }
+            assert!(*mixed == expected, "{} plane {plane}", tensor.format);
+        }
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_interleaved_are_refused() {
+    let refused = |rows: u64, columns: u64, part_rows: u64, interleaved: u64| {
+        let mut builder = Builder::new(8, PlanOptions::default());
+        let mut weights = Weights::default();
+        let bytes = vec![0; (2 * rows * columns) as usize];
+        weights.add("w", Format::F16, &[rows, columns], bytes);
+        add_tensor(&mut builder, &["w"], rows, columns, Format::F16);
+        let tensor = builder.plan.load.last_mut().unwrap();
+        (tensor.interleaved, tensor.part_rows) = (interleaved, part_rows);
+        let planes = tensor.planes.clone();
+        tensor.planes = planes.repeat(rows.div_ceil(part_rows) as usize);
+        load(&builder, &weights).err().map(|why| why.to_string())
+    };
+    assert_eq!(refused(16, 64, 16, 8), None);
+    for (rows, columns, part, interleaved) in
+        [(12, 64, 12, 8), (16, 64, 12, 8), (16, 72, 16, 8), (16, 64, 16, 0)]
+    {
+        let why = refused(rows, columns, part, interleaved).unwrap();
+        assert!(why.contains(&format!("{interleaved} of its rows cannot be interleaved")), "{why}");
+    }
 }
 
 #[test]

@@ -353,7 +353,8 @@ impl Emitter<'_> {
             for (range, binding) in matrix.plane_bindings(part, &prefix, matrix.words) {
                 self.bindings.add_once(Resource::Weight(range), binding);
             }
-            self.helper(snippet(matrix.format).text(&prefix, matrix.words));
+            let rows = matrix.interleaving;
+            self.helper(snippet(matrix.format).text(&prefix, matrix.words, rows));
             let start = part as u64 * matrix.part_rows;
             let row = match (matrix.first_row, start) {
                 (0, 0) => "row".to_string(),

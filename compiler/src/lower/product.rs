@@ -54,6 +54,7 @@ pub fn lower(
         columns: columns as u32,
         count,
         segments: segments.formats.clone(),
+        interleaved: segments.distinct().iter().map(|(matrix, _)| matrix.interleaving).collect(),
         words: segments.words(&shape),
         groups: Vec::new(),
         aside,

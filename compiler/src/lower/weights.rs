@@ -9,6 +9,7 @@ use crate::region::{Anchor, Region, matrix_operand, weight_behind};
 use quarrel_ir::facts::{DeviceFacts, DeviceKind};
 use quarrel_ir::format::Format;
 use quarrel_ir::graph::{Graph, WeightId};
+use quarrel_ir::packing::Interleaving;
 use quarrel_ir::plan::{Buffer, BufferId, BufferRange, BufferRole, LoadTensor};
 use quarrel_kernels::formats::{Words, plane_bindings};
 use quarrel_kernels::product::{Order, PART_ROWS};
@@ -44,6 +45,8 @@ pub struct Matrix {
     pub first_row: u64,
     /// Rows of each part but the last.
     pub part_rows: u64,
+    /// How its rows are interleaved, where they are.
+    pub interleaving: Option<Interleaving>,
     /// How kernels load its words.
     pub words: Words,
     /// The planes of the first part, then those of the second, ….
@@ -254,9 +257,19 @@ impl Builder<'_> {
         let mut first_row = 0;
         let words = self.table.words;
         for &id in ids {
-            let part_rows = self.table.load[tensor].part_rows;
+            let LoadTensor { part_rows, .. } = self.table.load[tensor];
+            let interleaving = self.table.load[tensor].interleaving();
             let planes = planes.clone();
-            let matrix = Matrix { tensor, format, columns, first_row, part_rows, words, planes };
+            let matrix = Matrix {
+                tensor,
+                format,
+                columns,
+                first_row,
+                part_rows,
+                interleaving,
+                words,
+                planes,
+            };
             first_row += self.rows(id);
             self.table.matrices.insert(id, matrix);
         }
@@ -300,10 +313,21 @@ impl Builder<'_> {
                 planes.push(self.allocate(packing.plane_bytes(plane, elements)));
             }
         }
-        let tensor = LoadTensor { sources, rows, row_len, columns, format, part_rows, planes };
+        let interleaved = self.interleaved(format, (rows, part_rows), columns);
+        let tensor =
+            LoadTensor { sources, rows, row_len, columns, format, part_rows, interleaved, planes };
         let planes = tensor.planes.clone();
         self.table.load.push(tensor);
         Ok(planes)
+    }
+
+    /// Rows of a tensor that are interleaved: as many as a subgroup has lanes, where lanes read memory by
+    /// themselves and have a row each.
+    fn interleaved(&self, format: Format, (rows, part_rows): (u64, u64), columns: u64) -> u64 {
+        let lanes = u64::from(self.device.subgroup_size);
+        let whole = lanes > 1 && rows.is_multiple_of(lanes) && part_rows.is_multiple_of(lanes);
+        let possible = whole && Interleaving::new(format, lanes, columns).is_some();
+        if possible && self.table.words == Words::Pairs { lanes } else { 1 }
     }
 
     fn allocate(&mut self, bytes: u64) -> BufferRange {

@@ -26,11 +26,16 @@
 //! The low nibbles of the 16 bytes are elements 0 to 15, the high ones 16 to 31, as in GGUF. Smaller
 //! fields lie so that one shift and one mask yield four neighbours, one a byte: see `blocks.rs`.
 //!
+//! Rows may be interleaved, where the load program says so: see [`Interleaving`].
+//!
 //! No layout loses anything. Those with names take 1.0 to 1.17 times the file's bytes. The last line
 //! is for formats that are rare (ternary, one-bit and grid formats): it takes 10 bits an element, more
 //! than their files, and spares a kernel for each.
 
 mod blocks;
+mod interleaved;
+
+pub use interleaved::Interleaving;
 
 use crate::format::Format;
 
@@ -104,6 +109,11 @@ impl Packing {
     /// Bytes of all planes for `elements` elements.
     pub fn bytes(&self, elements: u64) -> u64 {
         (0..self.planes.len()).map(|plane| self.plane_bytes(plane, elements)).sum()
+    }
+
+    /// Neighbouring chunks that are words of their own in every plane: two, or as many as share some.
+    pub fn together(&self) -> u64 {
+        self.planes.iter().map(|plane| plane.chunks as u64).fold(2, u64::max)
     }
 
     /// Bytes that a block of `format` has in `plane`.

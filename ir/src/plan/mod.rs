@@ -18,6 +18,7 @@ mod explain;
 mod extent;
 mod groups;
 mod identity;
+mod load;
 mod mark;
 mod predict;
 mod rewind;
@@ -34,6 +35,7 @@ pub use explain::{Explanation, NameError, Step};
 pub use extent::{Extent, StepDims};
 pub use groups::Groups;
 pub use identity::identity;
+pub use load::LoadTensor;
 pub use mark::{mark, marked_op};
 pub use predict::{Bound, Prediction, predict};
 pub use rewind::Rewind;
@@ -48,7 +50,7 @@ use crate::weight::TensorInfo;
 use serde::{Deserialize, Serialize};
 
 /// Version of the plan's data format; a runtime refuses any other.
-pub const PLAN_VERSION: u32 = 5;
+pub const PLAN_VERSION: u32 = 6;
 
 /// A compiled plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -437,30 +439,6 @@ pub struct BufferRange {
     pub offset: u64,
     /// Bytes, a multiple of 4.
     pub bytes: u64,
-}
-
-/// One packed matrix or vector of the load program: the named tensors' rows one after another, each
-/// expanded to `format` where its own differs, split into planes as [`crate::packing`] says.
-///
-/// Only F32, F16 and BF16 can be expanded to, or have zeros after each row; a vector of any shape is
-/// one row. A matrix that is too large for one binding lies in parts of `part_rows` rows, each with
-/// planes of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoadTensor {
-    /// The tensors whose rows are joined.
-    pub sources: Vec<String>,
-    /// Rows altogether.
-    pub rows: u64,
-    /// Elements of a row in the sources.
-    pub row_len: u64,
-    /// Elements of a row on the device: what the sources do not have is zeros.
-    pub columns: u64,
-    /// Format on the device.
-    pub format: Format,
-    /// Rows of each part; the last has what is left.
-    pub part_rows: u64,
-    /// Where each plane of the first part goes, then those of the second, ….
-    pub planes: Vec<BufferRange>,
 }
 
 impl Plan {

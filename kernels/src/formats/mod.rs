@@ -14,11 +14,15 @@
 //!   unit `i` plus the centre, each times a power of two, and `fn $narrow(i: u32) -> vec4<f32>`: one
 //!   over those powers, for what they are multiplied with.
 //!
-//! Planes are bound under the names `$p0`, `$p1`, …. The first one of formats other than F32 is read
+//! - where rows are [interleaved](Interleaving), `fn $load_at(place: u32) -> $raw`: the same by the
+//!   chunk's index in the planes, which `fn $place(chunk: u32) -> u32` yields.
+//!
+//! Chunks are counted row after row; pairs of `$two` by their index in the planes. Planes are bound under the names `$p0`, `$p1`, …. The first one of formats other than F32 is read
 //! by `fn $four(i: u32) -> vec4<u32>`, which [`Words`] defines.
 
 use crate::shader::Binding;
 use quarrel_ir::format::Format;
+use quarrel_ir::packing::Interleaving;
 use quarrel_ir::plan::Access;
 
 /// The snippet of a format.
@@ -175,6 +179,21 @@ impl Words {
     }
 }
 
+/// How the function begins that reads a chunk.
+const LOAD: &str = "fn $load(";
+
+/// The function that yields a chunk's index in the planes, and the one that reads it by its number.
+fn place(Interleaving { rows, together, chunks }: Interleaving) -> String {
+    let (before, turn) = (rows * chunks, rows * together);
+    format!(
+        "fn $place(chunk: u32) -> u32 {{\n    let row = chunk / {chunks}u;\n    \
+         let c = chunk % {chunks}u;\n    \
+         return row / {rows}u * {before}u + c / {together}u * {turn}u \
+         + row % {rows}u * {together}u + c % {together}u;\n}}\n\
+         fn $load(chunk: u32) -> $raw {{ return $load_at($place(chunk)); }}\n"
+    )
+}
+
 /// The four words of the first two words of `v` of 64 bits, the lower ones first; of the other two.
 const HALVES: &str = "vec4<u32>(u32(v.x), u32(v.x >> 32u), u32(v.y), u32(v.y >> 32u))";
 const UPPER_HALVES: &str = "vec4<u32>(u32(v.z), u32(v.z >> 32u), u32(v.w), u32(v.w >> 32u))";
@@ -190,15 +209,18 @@ impl Snippet {
         self.loads.is_some()
     }
 
-    /// The text with names that begin with `prefix`.
-    pub fn text(&self, prefix: &str, words: Words) -> String {
-        self.whole(words).replace('$', prefix)
+    /// The text with names that begin with `prefix`, for `rows` that are interleaved.
+    pub fn text(&self, prefix: &str, words: Words, rows: Option<Interleaving>) -> String {
+        self.whole(words, rows).replace('$', prefix)
     }
 
-    fn whole(&self, words: Words) -> String {
+    fn whole(&self, words: Words, rows: Option<Interleaving>) -> String {
         let mut text = self.text.concat();
         if let Some((one, two)) = self.loads {
             text += if words == Words::Quads { two } else { one };
+        }
+        if let Some(rows) = rows.filter(|_| text.contains(LOAD)) {
+            text = text.replace(LOAD, "fn $load_at(") + &place(rows);
         }
         if self.spreads(words) {
             text += include_str!("nibbles.wgsl");
@@ -210,8 +232,14 @@ impl Snippet {
     }
 
     /// The same with the struct of another tensor of the format, whose names begin with `owner`.
-    pub fn text_beside(&self, prefix: &str, owner: &str, words: Words) -> String {
-        let text = self.whole(words);
+    pub fn text_beside(
+        &self,
+        prefix: &str,
+        owner: &str,
+        words: Words,
+        rows: Option<Interleaving>,
+    ) -> String {
+        let text = self.whole(words, rows);
         // Each snippet has its struct in one line.
         let rest: String = text
             .lines()

@@ -9,6 +9,7 @@
 use super::{Columns, Product, segment_prefix};
 use crate::formats::{Words, snippet};
 use crate::row_program::RowProgram;
+use quarrel_ir::packing::Interleaving;
 use std::fmt::Write;
 
 /// Vectors of x that a thread keeps at a time, with their sum.
@@ -112,24 +113,22 @@ impl Product {
     pub(super) fn down_text(&self, index: usize) -> String {
         let (p, format) = (segment_prefix(index), self.segments[index]);
         let chunk = format.packing().chunk as u32;
-        let (all, chunks) = (self.columns / chunk, self.own_columns() / chunk);
+        let chunks = self.own_columns() / chunk;
         let mut text = self.each(|t, _| format!("    var sum_{t} = 0.0;\n"));
         let two = self.words == Words::Quads;
+        let at = self.places(index, if two { 2 } else { 1 });
+        let _ = writeln!(text, "    let own = {};", at.start);
         for c in 0..chunks {
             let _ = match (two, c % 2) {
                 (true, 0) => writeln!(
                     text,
-                    "    {{\n    let two = {p}two(row_0 * {}u + {}{}u);\n    {{\n    let raw = two.a;",
-                    all / 2,
-                    self.share_start(chunks / 2),
-                    c / 2
+                    "    {{\n    let two = {p}two(own + {}u);\n    {{\n    let raw = two.a;",
+                    at.place(c)
                 ),
                 (true, _) => writeln!(text, "    {{\n    let raw = two.b;"),
-                _ => writeln!(
-                    text,
-                    "    {{\n    let raw = {p}load(row_0 * {all}u + {}{c}u);",
-                    self.share_start(chunks)
-                ),
+                _ => {
+                    writeln!(text, "    {{\n    let raw = {p}{}(own + {}u);", at.load, at.place(c))
+                }
             };
             for first in (0..chunk / 4).step_by(snippet(format).group as usize) {
                 text.push_str(&self.down_group(index, c * chunk / 4, first));
@@ -137,6 +136,23 @@ impl Product {
             text.push_str(if two && c % 2 == 1 { "    }\n    }\n" } else { "    }\n" });
         }
         text + &self.each(|t, _| format!("    sums[{t}u * TILE + slot] = sum_{t};\n"))
+    }
+
+    /// Where a thread's chunks of segment `index` are, where `several` are loaded at once.
+    fn places(&self, index: usize, several: u32) -> Places {
+        let chunk = self.segments[index].packing().chunk as u32;
+        let (all, own) = (self.columns / chunk / several, self.own_columns() / chunk / several);
+        let Some(Interleaving { rows, together, .. }) = self.interleaved[index] else {
+            let start = format!("{}row_0 * {all}u", self.share_start(own));
+            return Places { start, load: "load", several, rows: 1, together: 1 };
+        };
+        let (rows, together) = (rows as u32, together as u32 / several);
+        let before = rows * all;
+        let start = format!(
+            "{}row_0 / {rows}u * {before}u + row_0 % {rows}u * {together}u",
+            self.share_start(own * rows)
+        );
+        Places { start, load: "load_at", several, rows, together }
     }
 
     /// What a chunk's units from `first` on that share a scale add to the sums; `start` is the place in
@@ -191,5 +207,27 @@ impl Product {
         }
         let sums = self.prologue.statistics.len() as u32 * self.shape.tokens;
         RowProgram::straight_sum(threads, sums > 1)
+    }
+}
+
+/// Where a thread's chunks are in the planes.
+struct Places {
+    /// WGSL for the first one's index.
+    start: String,
+    /// The function that loads one.
+    load: &'static str,
+    /// Chunks that are loaded at once, and counted as one.
+    several: u32,
+    /// Rows whose chunks lie in turn, `together` of each.
+    rows: u32,
+    together: u32,
+}
+
+impl Places {
+    /// How far behind the first one chunk `chunk` is.
+    fn place(&self, chunk: u32) -> u32 {
+        let Places { several, rows, together, .. } = *self;
+        let at = chunk / several;
+        at / together * together * rows + at % together
     }
 }

@@ -24,6 +24,7 @@ use crate::formats::Words;
 use crate::row_program::RowProgram;
 use crate::shader::{Binding, Shader};
 use quarrel_ir::format::Format;
+use quarrel_ir::packing::Interleaving;
 
 /// Everything a product kernel is made of.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Product {
     pub count: String,
     /// Weight segments: rows of one format behind one set of planes.
     pub segments: Vec<Format>,
+    /// How rows of each segment are interleaved, where they are.
+    pub interleaved: Vec<Option<Interleaving>>,
     /// How their words are loaded.
     pub words: Words,
     /// Groups of outputs with the same units.

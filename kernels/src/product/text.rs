@@ -92,9 +92,10 @@ impl Product {
     pub(super) fn snippets(&self) -> String {
         let one = |(index, format): (usize, &Format)| {
             let (prefix, owner) = (segment_prefix(index), self.owner(index));
+            let (snippet, rows) = (snippet(*format), self.interleaved[index]);
             match owner == index {
-                true => snippet(*format).text(&prefix, self.words),
-                false => snippet(*format).text_beside(&prefix, &segment_prefix(owner), self.words),
+                true => snippet.text(&prefix, self.words, rows),
+                false => snippet.text_beside(&prefix, &segment_prefix(owner), self.words, rows),
             }
         };
         self.segments.iter().enumerate().map(one).collect()

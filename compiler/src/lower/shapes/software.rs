@@ -61,9 +61,10 @@ pub fn down(
     (tokens, shares): (u32, u32),
 ) -> Option<Shape> {
     let software = device.kind == DeviceKind::Cpu && !needs.experts;
-    // Pairs of chunks, which are read at once.
-    let pair = 2 * needs.format.packing().chunk as u64;
-    let even = needs.columns.is_multiple_of(pair * u64::from(shares));
+    // Pairs of chunks are read at once, and more may have to stay together.
+    let packing = needs.format.packing();
+    let together = packing.together() * packing.chunk as u64;
+    let even = needs.columns.is_multiple_of(together * u64::from(shares));
     let possible = software && needs.one_segment && (shares == 1 || (needs.shared && even));
     let threads = threads(device, needs)?;
     // Rows of x, their sums at most, and the results; what statistics need.
