@@ -28,9 +28,15 @@ impl Product {
     }
 
     fn block_text(&self) -> String {
-        let mut text = format!("        let slot = block * {}u;\n", self.shape.rows);
+        // Threads that have rows of their own have neighbouring ones.
+        let (held, apart) = match self.is_down() {
+            true => (1, self.shape.threads),
+            false => (self.shape.rows, 1),
+        };
+        let mut text = format!("        let slot = block * {held}u;\n");
         for r in 0..self.shape.rows {
-            let _ = writeln!(text, "        let row_{r} = weight_row(tile, slot + {r}u);");
+            let _ =
+                writeln!(text, "        let row_{r} = weight_row(tile, slot + {}u);", r * apart);
         }
         if self.segments.len() == 1 {
             text.push_str(&self.rows_of_text(0));

@@ -1,4 +1,4 @@
-//! The variant of a product that gives each thread a row of weights of its own.
+//! The variant of a product that gives each thread rows of weights of its own.
 //!
 //! Where memory is read lane by lane, what all lanes read alike is read once, if its place is known in
 //! advance and nothing decides which lanes take part: in no loop and behind no condition. So x is kept
@@ -16,7 +16,7 @@ use std::fmt::Write;
 const TOGETHER: u32 = 2;
 
 impl Product {
-    /// Whether each thread has a row of weights.
+    /// Whether each thread has rows of weights.
     pub(super) fn is_down(&self) -> bool {
         matches!(self.shape.columns, Columns::Down { .. })
     }
@@ -109,33 +109,41 @@ impl Product {
         text
     }
 
-    /// All columns of a thread's row, of segment `index`.
+    /// All columns of a thread's rows, of segment `index`.
     pub(super) fn down_text(&self, index: usize) -> String {
         let (p, format) = (segment_prefix(index), self.segments[index]);
         let chunk = format.packing().chunk as u32;
         let chunks = self.own_columns() / chunk;
-        let mut text = self.each(|t, _| format!("    var sum_{t} = 0.0;\n"));
-        let two = self.words == Words::Quads;
-        let at = self.places(index, if two { 2 } else { 1 });
-        let _ = writeln!(text, "    let own = {};", at.start);
+        let rows = 0..self.shape.rows;
+        let mut text = self.each(|t, r| format!("    var y_{t}_{r} = 0.0;\n"));
+        let several = if self.words == Words::Quads { 2 } else { 1 };
+        let at = self.places(index, several);
+        for r in rows.clone() {
+            let _ = writeln!(text, "    let own_{r} = {};", at.start(r));
+        }
         for c in 0..chunks {
-            let _ = match (two, c % 2) {
-                (true, 0) => writeln!(
-                    text,
-                    "    {{\n    let two = {p}two(own + {}u);\n    {{\n    let raw = two.a;",
-                    at.place(c)
-                ),
-                (true, _) => writeln!(text, "    {{\n    let raw = two.b;"),
-                _ => {
-                    writeln!(text, "    {{\n    let raw = {p}{}(own + {}u);", at.load, at.place(c))
+            let (half, place) = (["a", "b"][(c % several) as usize], at.place(c));
+            if several == 2 && half == "a" {
+                text.push_str("    {\n");
+                for r in rows.clone() {
+                    let _ = writeln!(text, "    let two_{r} = {p}two(own_{r} + {place}u);");
                 }
-            };
+            }
+            text.push_str("    {\n");
+            for r in rows.clone() {
+                let _ = match several {
+                    2 => writeln!(text, "    let raw_{r} = two_{r}.{half};"),
+                    _ => writeln!(text, "    let raw_{r} = {p}{}(own_{r} + {place}u);", at.load),
+                };
+            }
             for first in (0..chunk / 4).step_by(snippet(format).group as usize) {
                 text.push_str(&self.down_group(index, c * chunk / 4, first));
             }
-            text.push_str(if two && c % 2 == 1 { "    }\n    }\n" } else { "    }\n" });
+            text.push_str(if half == "b" { "    }\n    }\n" } else { "    }\n" });
         }
-        text + &self.each(|t, _| format!("    sums[{t}u * TILE + slot] = sum_{t};\n"))
+        let threads = self.shape.threads;
+        text + &self
+            .each(|t, r| format!("    sums[{t}u * TILE + slot + {}u] = y_{t}_{r};\n", r * threads))
     }
 
     /// Where a thread's chunks of segment `index` are, where `several` are loaded at once.
@@ -143,49 +151,50 @@ impl Product {
         let chunk = self.segments[index].packing().chunk as u32;
         let (all, own) = (self.columns / chunk / several, self.own_columns() / chunk / several);
         let Some(Interleaving { rows, together, .. }) = self.interleaved[index] else {
-            let start = format!("{}row_0 * {all}u", self.share_start(own));
-            return Places { start, load: "load", several, rows: 1, together: 1 };
+            let before = self.share_start(own);
+            return Places { before, load: "load", several, all, rows: 1, together: 1 };
         };
         let (rows, together) = (rows as u32, together as u32 / several);
-        let before = rows * all;
-        let start = format!(
-            "{}row_0 / {rows}u * {before}u + row_0 % {rows}u * {together}u",
-            self.share_start(own * rows)
-        );
-        Places { start, load: "load_at", several, rows, together }
+        let before = self.share_start(own * rows);
+        Places { before, load: "load_at", several, all, rows, together }
     }
 
-    /// What a chunk's units from `first` on that share a scale add to the sums; `start` is the place in
-    /// x of the chunk's first unit.
+    /// What chunks' units from `first` on that share a scale add to the sums; `start` is the place in x
+    /// of the chunks' first unit.
     fn down_group(&self, index: usize, start: u32, first: u32) -> String {
         let (p, form) = (segment_prefix(index), snippet(self.segments[index]));
-        let target = if form.scaled { "dot" } else { "sum" };
+        let target = if form.scaled { "dot" } else { "y" };
+        let unit_of = if form.spreads(self.words) { "spread" } else { "unit" };
         let mut text = "    {\n".to_string();
         if form.scaled {
-            text += &self.each(|t, _| format!("    var dot_{t} = 0.0;\n"));
+            text += &self.each(|t, r| format!("    var dot_{t}_{r} = 0.0;\n"));
         }
         for unit in first..first + form.group {
-            let unit_of = if form.spreads(self.words) { "spread" } else { "unit" };
-            let _ = writeln!(text, "    {{\n    let w = {p}{unit_of}(raw, {unit}u);");
-            for t in 0..self.shape.tokens {
-                let place = t * self.own_columns() / 4 + start + unit;
-                let _ = writeln!(text, "    {target}_{t} += dot(staged[{place}], w);");
+            text.push_str("    {\n");
+            for r in 0..self.shape.rows {
+                let _ = writeln!(text, "    let w_{r} = {p}{unit_of}(raw_{r}, {unit}u);");
             }
+            text += &self.each(|t, r| {
+                let place = t * self.own_columns() / 4 + start + unit;
+                format!("    {target}_{t}_{r} += dot(staged[{place}], w_{r});\n")
+            });
             text.push_str("    }\n");
         }
         if form.scaled {
-            let _ = writeln!(text, "    let scale = {p}scale(raw, {first}u);");
-            if form.offset {
-                let _ = writeln!(text, "    let offset = {p}offset(raw, {first}u);");
+            for r in 0..self.shape.rows {
+                let _ = writeln!(text, "    let scale_{r} = {p}scale(raw_{r}, {first}u);");
+                if form.offset {
+                    let _ = writeln!(text, "    let offset_{r} = {p}offset(raw_{r}, {first}u);");
+                }
             }
-            text += &self.each(|t, _| {
+            text += &self.each(|t, r| {
                 let total = || self.total(t, start + first, form.group);
                 let offset = match (form.offset, self.centre(index)) {
-                    (true, _) => format!(" + ({}) * offset", total()),
-                    (false, Some(centre)) => format!(" - {centre}.0 * ({}) * scale", total()),
+                    (true, _) => format!(" + ({}) * offset_{r}", total()),
+                    (false, Some(centre)) => format!(" - {centre}.0 * ({}) * scale_{r}", total()),
                     (false, None) => String::new(),
                 };
-                format!("    sum_{t} += dot_{t} * scale{offset};\n")
+                format!("    y_{t}_{r} += dot_{t}_{r} * scale_{r}{offset};\n")
             });
         }
         text + "    }\n"
@@ -212,22 +221,35 @@ impl Product {
 
 /// Where a thread's chunks are in the planes.
 struct Places {
-    /// WGSL for the first one's index.
-    start: String,
+    /// WGSL that is added to where a row begins.
+    before: String,
     /// The function that loads one.
     load: &'static str,
     /// Chunks that are loaded at once, and counted as one.
     several: u32,
+    /// Chunks of a row.
+    all: u32,
     /// Rows whose chunks lie in turn, `together` of each.
     rows: u32,
     together: u32,
 }
 
 impl Places {
+    /// WGSL for the index of the first chunk of the thread's row `r`.
+    fn start(&self, r: u32) -> String {
+        let Places { before, all, rows, together, .. } = self;
+        match rows {
+            1 => format!("{before}row_{r} * {all}u"),
+            _ => format!(
+                "{before}row_{r} / {rows}u * {}u + row_{r} % {rows}u * {together}u",
+                rows * all
+            ),
+        }
+    }
+
     /// How far behind the first one chunk `chunk` is.
     fn place(&self, chunk: u32) -> u32 {
-        let Places { several, rows, together, .. } = *self;
-        let at = chunk / several;
-        at / together * together * rows + at % together
+        let at = chunk / self.several;
+        at / self.together * self.together * self.rows + at % self.together
     }
 }

@@ -91,9 +91,8 @@ pub enum Columns {
     /// so nothing is added up in the end and no thread idles. `tokens` is a multiple of `threads`,
     /// and the prologue takes no statistics.
     Across,
-    /// Written out, with a row of weights for each thread and the rows of x in workgroup memory: what
-    /// all lanes read alike is an operand. `rows` is 1, `tile` is `threads` and x is staged. Not for
-    /// experts.
+    /// Written out, with `rows` rows of weights for each thread, which make up the tile, and the rows of
+    /// x in workgroup memory: what all lanes read alike is an operand. x is staged. Not for experts.
     Down {
         /// Workgroups that share the columns; each takes as many whole chunks, or pairs of them.
         shares: u32,

@@ -16,8 +16,12 @@ use quarrel_kernels::product::{Columns, Shape};
 const WRITTEN_OUT: u64 = 12_000;
 const WRITTEN_OUT_OF_SEVERAL: u64 = 8_000;
 
-/// Threads of a workgroup whose threads have a row of weights each; more share what is computed of x.
-const THREADS: [u32; 6] = [512, 256, 192, 128, 96, 64];
+/// Rows of weights of a workgroup whose threads have rows of their own; more share what is computed of x.
+const TILES: [u32; 6] = [512, 256, 192, 128, 96, 64];
+
+/// Rows of weights of such a thread, most first, where there is one row of x: what a subgroup does before
+/// and after the columns is done for all of them.
+pub const ROWS: [u32; 2] = [2, 1];
 
 /// Workgroups that a product has at least, if its rows are enough: for a few processors.
 const ENOUGH: u64 = 6;
@@ -30,19 +34,22 @@ const LEAST_TOKENS: u32 = 4;
 /// Workgroups that may share columns so that texts are short.
 const SHARES: [u32; 7] = [1, 2, 3, 4, 6, 8, 12];
 
-/// The shape of a product whose threads have a row of weights each, by rule.
+/// The shape of a product whose threads have rows of weights of their own, by rule.
 pub fn down_by_rule(device: &DeviceFacts, needs: &ProductNeeds) -> Option<Shape> {
-    let fits = |(tokens, shares): (u32, u32)| {
+    let fits = |(tokens, rows, shares): (u32, u32, u32)| {
         // Four instructions unpack a weight of each row, two multiply it with each row of x.
-        let written = needs.columns / u64::from(shares) * u64::from(4 + 2 * tokens);
+        let written = needs.columns / u64::from(shares) * u64::from(rows * (4 + 2 * tokens));
         let most = if needs.tokens > 1 { WRITTEN_OUT_OF_SEVERAL } else { WRITTEN_OUT };
-        down(device, needs, (tokens, shares)).filter(|_| written <= most)
+        down(device, needs, (tokens, rows, shares)).filter(|_| written <= most)
     };
     let many = TOKENS[0];
     if needs.shared && needs.tokens >= many {
-        return SHARES.into_iter().find_map(|shares| fits((many, shares)));
+        return SHARES.into_iter().find_map(|shares| fits((many, 1, shares)));
     }
-    tokens(needs).find_map(|tokens| fits((tokens, 1)))
+    if needs.tokens == 1 {
+        return ROWS.into_iter().find_map(|rows| fits((1, rows, 1)));
+    }
+    tokens(needs).find_map(|tokens| fits((tokens, 1, 1)))
 }
 
 /// Rows of x that such a workgroup may take, most first. With fewer than four of many, each unpacks the
@@ -53,12 +60,12 @@ pub fn tokens(needs: &ProductNeeds) -> impl Iterator<Item = u32> + use<> {
     TOKENS.into_iter().filter(enough)
 }
 
-/// The same with `tokens` rows of x a workgroup, and columns that are shared by so many of them, where
-/// that can be.
+/// The same with `tokens` rows of x a workgroup, `rows` rows of weights a thread, and columns that are
+/// shared by so many workgroups, where that can be.
 pub fn down(
     device: &DeviceFacts,
     needs: &ProductNeeds,
-    (tokens, shares): (u32, u32),
+    (tokens, rows, shares): (u32, u32, u32),
 ) -> Option<Shape> {
     let software = device.kind == DeviceKind::Cpu && !needs.experts;
     // Pairs of chunks are read at once, and more may have to stay together.
@@ -66,24 +73,26 @@ pub fn down(
     let together = packing.together() * packing.chunk as u64;
     let even = needs.columns.is_multiple_of(together * u64::from(shares));
     let possible = software && needs.one_segment && (shares == 1 || (needs.shared && even));
-    let threads = threads(device, needs)?;
+    let tile = tile(device, needs, rows)?;
+    let threads = tile / rows;
     // Rows of x, their sums at most, and the results; what statistics need.
     let own = needs.columns / u64::from(shares);
-    let words = u64::from(tokens) * (own + own / 4 + u64::from(threads)) + u64::from(threads);
+    let words = u64::from(tokens) * (own + own / 4 + u64::from(tile)) + u64::from(threads);
     let fits = 4 * words <= u64::from(device.max_workgroup_bytes);
     let columns = Columns::Down { shares };
-    (possible && fits).then_some(Shape { tokens, rows: 1, tile: threads, threads, columns })
+    (possible && fits).then_some(Shape { tokens, rows, tile, threads, columns })
 }
 
-/// Threads of such a workgroup: as many as leave the fewest idle where two processors have equal shares.
-fn threads(device: &DeviceFacts, needs: &ProductNeeds) -> Option<u32> {
-    let idle = |threads: &u32| needs.rows.next_multiple_of(2 * u64::from(*threads)) - needs.rows;
-    let whole = |threads: &u32| {
-        let few = *threads > 64 && needs.rows < ENOUGH * u64::from(*threads);
-        let possible = *threads <= device.max_workgroup_threads;
-        possible && !few && threads.is_multiple_of(4 * needs.linears.max(1))
+/// Rows of weights of such a workgroup: as many as leave the fewest threads idle where two processors have
+/// equal shares.
+fn tile(device: &DeviceFacts, needs: &ProductNeeds, rows: u32) -> Option<u32> {
+    let idle = |tile: &u32| needs.rows.next_multiple_of(2 * u64::from(*tile)) - needs.rows;
+    let whole = |tile: &u32| {
+        let few = *tile > 64 && needs.rows < ENOUGH * u64::from(*tile);
+        let possible = tile.is_multiple_of(rows) && tile / rows <= device.max_workgroup_threads;
+        possible && !few && tile.is_multiple_of(4 * needs.linears.max(1))
     };
-    THREADS.into_iter().filter(whole).min_by_key(idle)
+    TILES.into_iter().filter(whole).min_by_key(idle)
 }
 
 /// Whether a subgroup's lanes can hold a row of x: up to 8 steps of 8 vectors each.

@@ -68,8 +68,10 @@ fn all(device: &DeviceFacts, needs: &ProductNeeds) -> Vec<(Shape, Staging)> {
     };
     if software {
         let shares = usual.0.shares();
+        let rows: &[u32] = if needs.tokens == 1 { &software::ROWS } else { &[1] };
         let down = software::tokens(needs)
-            .filter_map(|tokens| software::down(device, needs, (tokens, shares)));
+            .flat_map(|tokens| rows.iter().map(move |rows| (tokens, *rows, shares)))
+            .filter_map(|sizes| software::down(device, needs, sizes));
         all.extend(down.map(|shape| (shape, Staging::Floats)));
     }
     // Of matrices' rivals one is enough: the others are far behind.
