@@ -177,8 +177,8 @@ const BREAKS: [Break; 8] = [
     (
         "one of two rows of x",
         "silu",
-        "sums[1u * TILE + slot] = sum_1;",
-        "sums[1u * TILE + slot] = sum_0;",
+        "sums[1u * TILE + slot] = y_1_0;",
+        "sums[1u * TILE + slot] = y_0_0;",
     ),
 ];
 

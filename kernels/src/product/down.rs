@@ -141,9 +141,13 @@ impl Product {
             }
             text.push_str(if half == "b" { "    }\n    }\n" } else { "    }\n" });
         }
-        let threads = self.shape.threads;
-        text + &self
-            .each(|t, r| format!("    sums[{t}u * TILE + slot + {}u] = y_{t}_{r};\n", r * threads))
+        text + &self.each(|t, r| {
+            let slot = match r {
+                0 => "slot".to_string(),
+                _ => format!("slot + {}u", r * self.shape.threads),
+            };
+            format!("    sums[{t}u * TILE + {slot}] = y_{t}_{r};\n")
+        })
     }
 
     /// Where a thread's chunks of segment `index` are, where `several` are loaded at once.
