@@ -1,6 +1,5 @@
 //! The threads of a driver that runs kernels in software, on a real device.
 #![cfg(target_os = "linux")]
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
 use quarrel_ir::facts::DeviceKind;
 use quarrel_runtime::Gpu;
