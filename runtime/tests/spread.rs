@@ -12,6 +12,15 @@ fn status(task: &Path, field: &str) -> String {
     line.unwrap_or_default().trim().to_owned()
 }
 
+/// Processors in a list such as `0-3,8`.
+fn count(list: &str) -> usize {
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(last.parse::<usize>().ok()? + 1 - first.parse::<usize>().ok()?)
+    };
+    list.split(',').filter_map(range).sum()
+}
+
 #[test]
 fn each_processor_has_a_thread_of_the_driver() {
     let gpu = Gpu::open(None).expect("tests need a Vulkan device");
@@ -21,8 +30,8 @@ fn each_processor_has_a_thread_of_the_driver() {
         .filter(|task| status(task, "Name") == "quarrel-device")
         .map(|task| status(&task, "Cpus_allowed_list"))
         .collect();
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let own = status(Path::new("/proc/thread-self"), "Cpus_allowed_list");
+    let processors = count(&own);
     if gpu.facts().kind != DeviceKind::Cpu || processors < 2 || places.len() < processors {
         assert!(places.iter().all(|place| *place == own), "threads were moved: {places:?}");
         return;

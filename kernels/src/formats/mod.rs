@@ -12,13 +12,13 @@
 //!   `2 pair` and `2 pair + 1`, as `a` and `b`;
 //! - where [`Snippet::spreads`] besides, `fn $spread(raw: $raw, i: u32) -> vec4<f32>`: the elements of
 //!   unit `i` plus the centre, each times a power of two, and `fn $narrow(i: u32) -> vec4<f32>`: one
-//!   over those powers, for what they are multiplied with.
-//!
+//!   over those powers, for what they are multiplied with;
 //! - where rows are [interleaved](Interleaving), `fn $load_at(place: u32) -> $raw`: the same by the
 //!   chunk's index in the planes, which `fn $place(chunk: u32) -> u32` yields.
 //!
-//! Chunks are counted row after row; pairs of `$two` by their index in the planes. Planes are bound under the names `$p0`, `$p1`, …. The first one of formats other than F32 is read
-//! by `fn $four(i: u32) -> vec4<u32>`, which [`Words`] defines.
+//! Chunks are counted row after row; pairs of `$two` by their index in the planes. Planes are bound
+//! under the names `$p0`, `$p1`, …. The first one of formats other than F32 is read by
+//! `fn $four(i: u32) -> vec4<u32>`, which [`Words`] defines.
 
 use crate::shader::Binding;
 use quarrel_ir::format::Format;

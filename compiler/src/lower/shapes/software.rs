@@ -16,11 +16,12 @@ use quarrel_kernels::product::{Columns, Shape};
 const WRITTEN_OUT: u64 = 12_000;
 const WRITTEN_OUT_OF_SEVERAL: u64 = 8_000;
 
-/// Rows of weights of a workgroup whose threads have rows of their own; more share what is computed of x.
+/// Rows of weights of a workgroup whose threads have rows of their own; more share what is computed of
+/// x.
 const TILES: [u32; 6] = [512, 256, 192, 128, 96, 64];
 
-/// Rows of weights of such a thread, most first, where there is one row of x: what a subgroup does before
-/// and after the columns is done for all of them.
+/// Rows of weights of such a thread, most first, where there is one row of x: what a subgroup does
+/// before and after the columns is done for all of them.
 pub const ROWS: [u32; 2] = [2, 1];
 
 /// Workgroups that a product has at least, if its rows are enough: for a few processors.
@@ -83,8 +84,8 @@ pub fn down(
     (possible && fits).then_some(Shape { tokens, rows, tile, threads, columns })
 }
 
-/// Rows of weights of such a workgroup: as many as leave the fewest threads idle where two processors have
-/// equal shares.
+/// Rows of weights of such a workgroup: as many as leave the fewest threads idle where two processors
+/// have equal shares.
 fn tile(device: &DeviceFacts, needs: &ProductNeeds, rows: u32) -> Option<u32> {
     let idle = |tile: &u32| needs.rows.next_multiple_of(2 * u64::from(*tile)) - needs.rows;
     let whole = |tile: &u32| {
