@@ -1,8 +1,8 @@
 //! Spreads the threads of a driver that runs kernels in software over the processors.
 //!
-//! Such a driver wakes its workers for each dispatch. Linux wakes a thread where it ran last and does
-//! not move one that ran within the last half of a millisecond, so with dispatches shorter than that
-//! two workers can share one processor for good while another idles. Where there are as many threads
+//! Such a driver wakes its workers for each dispatch. With dispatches of a fraction of a millisecond two
+//! workers were seen to share one processor for good while another idled, on Linux, which does not
+//! move threads that ran a moment ago (docs/performance.md has the figures). Where there are as many threads
 //! as processors, each gets one of its own.
 
 /// The name of the thread that opens a device, which the driver's threads inherit.

@@ -182,14 +182,27 @@ impl Words {
 /// How the function begins that reads a chunk.
 const LOAD: &str = "fn $load(";
 
+/// WGSL for the index in the planes of the first chunk of row `row`, where `several` chunks are counted
+/// as one.
+pub fn row_start(lie: Interleaving, row: &str, several: u64) -> String {
+    let Interleaving { rows, together, chunks } = lie;
+    match rows {
+        1 => format!("{row} * {}u", chunks / several),
+        _ => {
+            let (run, own) = (rows * chunks / several, together / several);
+            format!("{row} / {rows}u * {run}u + {row} % {rows}u * {own}u")
+        }
+    }
+}
+
 /// The function that yields a chunk's index in the planes, and the one that reads it by its number.
-fn place(Interleaving { rows, together, chunks }: Interleaving) -> String {
-    let (before, turn) = (rows * chunks, rows * together);
+fn place(lie: Interleaving) -> String {
+    let Interleaving { together, chunks, .. } = lie;
+    let (start, turn) = (row_start(lie, "row", 1), lie.place(0, together));
     format!(
         "fn $place(chunk: u32) -> u32 {{\n    let row = chunk / {chunks}u;\n    \
          let c = chunk % {chunks}u;\n    \
-         return row / {rows}u * {before}u + c / {together}u * {turn}u \
-         + row % {rows}u * {together}u + c % {together}u;\n}}\n\
+         return {start} + c / {together}u * {turn}u + c % {together}u;\n}}\n\
          fn $load(chunk: u32) -> $raw {{ return $load_at($place(chunk)); }}\n"
     )
 }

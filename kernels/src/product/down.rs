@@ -7,7 +7,7 @@
 //! idles. Nothing depends on the subgroup's size.
 
 use super::{Columns, Product, segment_prefix};
-use crate::formats::{Words, snippet};
+use crate::formats::{Words, row_start, snippet};
 use crate::row_program::RowProgram;
 use quarrel_ir::packing::Interleaving;
 use std::fmt::Write;
@@ -117,12 +117,21 @@ impl Product {
         let rows = 0..self.shape.rows;
         let mut text = self.each(|t, r| format!("    var y_{t}_{r} = 0.0;\n"));
         let several = if self.words == Words::Quads { 2 } else { 1 };
-        let at = self.places(index, several);
+        let load = if self.interleaved[index].is_some() { "load_at" } else { "load" };
+        let lie = self.interleaved[index].unwrap_or(Interleaving {
+            rows: 1,
+            together: 1,
+            chunks: (self.columns / chunk).into(),
+        });
+        // How far behind the first chunk of its row a chunk is.
+        let behind = |c: u32| lie.place(0, c.into()) as u32 / several;
+        let share = self.share_start(behind(chunks));
         for r in rows.clone() {
-            let _ = writeln!(text, "    let own_{r} = {};", at.start(r));
+            let start = row_start(lie, &format!("row_{r}"), several.into());
+            let _ = writeln!(text, "    let own_{r} = {share}{start};");
         }
         for c in 0..chunks {
-            let (half, place) = (["a", "b"][(c % several) as usize], at.place(c));
+            let (half, place) = (["a", "b"][(c % several) as usize], behind(c));
             if several == 2 && half == "a" {
                 text.push_str("    {\n");
                 for r in rows.clone() {
@@ -133,7 +142,7 @@ impl Product {
             for r in rows.clone() {
                 let _ = match several {
                     2 => writeln!(text, "    let raw_{r} = two_{r}.{half};"),
-                    _ => writeln!(text, "    let raw_{r} = {p}{}(own_{r} + {place}u);", at.load),
+                    _ => writeln!(text, "    let raw_{r} = {p}{load}(own_{r} + {place}u);"),
                 };
             }
             for first in (0..chunk / 4).step_by(snippet(format).group as usize) {
@@ -148,19 +157,6 @@ impl Product {
             };
             format!("    sums[{t}u * TILE + {slot}] = y_{t}_{r};\n")
         })
-    }
-
-    /// Where a thread's chunks of segment `index` are, where `several` are loaded at once.
-    fn places(&self, index: usize, several: u32) -> Places {
-        let chunk = self.segments[index].packing().chunk as u32;
-        let (all, own) = (self.columns / chunk / several, self.own_columns() / chunk / several);
-        let Some(Interleaving { rows, together, .. }) = self.interleaved[index] else {
-            let before = self.share_start(own);
-            return Places { before, load: "load", several, all, rows: 1, together: 1 };
-        };
-        let (rows, together) = (rows as u32, together as u32 / several);
-        let before = self.share_start(own * rows);
-        Places { before, load: "load_at", several, all, rows, together }
     }
 
     /// What chunks' units from `first` on that share a scale add to the sums; `start` is the place in x
@@ -220,40 +216,5 @@ impl Product {
         }
         let sums = self.prologue.statistics.len() as u32 * self.shape.tokens;
         RowProgram::straight_sum(threads, sums > 1)
-    }
-}
-
-/// Where a thread's chunks are in the planes.
-struct Places {
-    /// WGSL that is added to where a row begins.
-    before: String,
-    /// The function that loads one.
-    load: &'static str,
-    /// Chunks that are loaded at once, and counted as one.
-    several: u32,
-    /// Chunks of a row.
-    all: u32,
-    /// Rows whose chunks lie in turn, `together` of each.
-    rows: u32,
-    together: u32,
-}
-
-impl Places {
-    /// WGSL for the index of the first chunk of the thread's row `r`.
-    fn start(&self, r: u32) -> String {
-        let Places { before, all, rows, together, .. } = self;
-        match rows {
-            1 => format!("{before}row_{r} * {all}u"),
-            _ => format!(
-                "{before}row_{r} / {rows}u * {}u + row_{r} % {rows}u * {together}u",
-                rows * all
-            ),
-        }
-    }
-
-    /// How far behind the first one chunk `chunk` is.
-    fn place(&self, chunk: u32) -> u32 {
-        let at = chunk / self.several;
-        at / self.together * self.together * self.rows + at % self.together
     }
 }
