@@ -23,6 +23,8 @@ const STAMPS: (Duration, usize) = (Duration::from_millis(500), 5);
 const REPEAT: Duration = Duration::from_millis(60);
 /// One submission of repetitions is at least this long, where a kernel may be repeated so often.
 const SUBMISSION: Duration = Duration::from_millis(4);
+/// A submission this long is not repeated: on slow devices a kernel takes seconds of a prompt's step.
+const LONG: Duration = Duration::from_millis(500);
 /// Rounds of one submission at most.
 const ROUNDS: u32 = 512;
 
@@ -225,12 +227,17 @@ fn busy(
     places: &dyn Fn(u32) -> Vec<usize>,
 ) -> Result<(f64, u32), RuntimeError> {
     let (mut rounds, most) = range.into_inner();
-    while {
+    loop {
         let start = Instant::now();
         submit(engine, step, all, &places(rounds))?;
         engine.wait()?;
-        start.elapsed() < SUBMISSION && rounds < most
-    } {
+        let took = start.elapsed();
+        if took >= LONG {
+            return Ok((took.as_secs_f64() * 1e6, rounds));
+        }
+        if took >= SUBMISSION || rounds >= most {
+            break;
+        }
         rounds = (2 * rounds).min(most);
     }
     let places = places(rounds);
